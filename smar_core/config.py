@@ -1,0 +1,347 @@
+"""The configuration: one frozen model a concern, nested into ``PipelineConfig``.
+
+Each stage is handed only its own sections (``STAGE_SECTIONS``), so that a changed evaluation setting never re-trains.
+Image size and vocabulary are set once, in ``prepare``; model, export and search read them from the artifacts.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from smar_core.errors import UserError
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Tower = Literal["query", "text", "image", "multimodal"]
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+
+class PrepareConfig(Section):
+    """Data preparation: cleaning, images, splits, tokenizer."""
+
+    image_width_px: Positive = Field(48, description="width to which every picture is letterboxed")
+    image_height_px: Positive = Field(64, description="height to which every picture is letterboxed")
+    vocab_size: Annotated[int, Field(ge=64)] = Field(8000, description="largest size of the WordPiece vocabulary")
+    test_share: Share = Field(0.1, description="last share of the log's time span that becomes the test days")
+    validation_share: Share = Field(0.1, description="share of the time span before the test days")
+    crawler_max_events: Positive = Field(100, description="a session with more events than this may be a crawler ...")
+    crawler_min_click_rate: Share = Field(0.8, description="... and is one when its click rate is above this")
+    max_reject_share: Share = Field(0.05, description="share of unusable rows, or of broken pictures, that fails the stage")
+    num_shards: Positive = Field(8, description="files a table is written to")
+
+    @model_validator(mode="after")
+    def _check_split(self) -> "PrepareConfig":
+        if self.test_share <= 0 or self.validation_share <= 0 or self.test_share + self.validation_share >= 1:
+            raise ValueError(
+                f"test_share ({self.test_share}) and validation_share ({self.validation_share}) must both be above 0 and "
+                "leave something for training: choose two that add up to less than 1"
+            )
+        return self
+
+
+class SyntheticConfig(Section):
+    """Synthetic queries by Random Substring Retrieval."""
+
+    ratio: Annotated[float, Field(ge=0)] = Field(100.0, description="synthetic queries a distinct true training query")
+    max_words: Positive = Field(6, description="longest synthetic query, in words")
+    max_item_share: Share = Field(0.002, description="a query that fits more than this share of the items is redrawn")
+    max_redraws: Count = Field(8, description="draws after the first before an item gives a query up")
+    num_shards: Positive = Field(8, description="files a table is written to")
+    seed: int = 0
+
+
+class ModelConfig(Section):
+    """The towers. Image size and vocabulary come from the prepared data."""
+
+    hidden_size: Positive = Field(144, description="width of every tower")
+    embed_dim: Positive = Field(144, description="length of an embedding")
+    num_heads: Positive = Field(12, description="attention heads of every layer")
+    feed_forward_size: Positive = Field(576, description="inner width of a layer's feed-forward part")
+    num_query_layers: Positive = 4
+    num_text_layers: Positive = 1
+    num_image_layers: Positive = 2
+    num_fusion_layers: Positive = Field(1, description="cross-attention layers of the multimodal tower")
+    patch_size_px: Positive = Field(8, description="side of a square image patch")
+    dropout: Share = 0.1
+    max_query_tokens: Positive = 16
+    max_item_tokens: Positive = 40
+    query_encoder: str | None = Field(None, description="local folder or hub name of a text checkpoint to start from")
+    text_encoder: str | None = Field(None, description="local folder or hub name of a text checkpoint to start from")
+    image_encoder: str | None = Field(None, description="local folder or hub name of a vision checkpoint to start from")
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> "ModelConfig":
+        if self.hidden_size % self.num_heads:
+            raise ValueError(
+                f"hidden_size ({self.hidden_size}) must divide by num_heads ({self.num_heads}): "
+                f"choose {self.hidden_size // self.num_heads * self.num_heads or self.num_heads} or another multiple"
+            )
+        return self
+
+
+class LossConfig(Section):
+    """The objective of pre-training and the shape of every contrastive loss."""
+
+    kind: Literal["info_nce", "hinge"] = Field("info_nce", description="softmax cross-entropy, or DPSR's margin form")
+    temperature: Annotated[float, Field(gt=0)] = Field(1 / 30, description="divides the cosine in info_nce")
+    margin: Annotated[float, Field(gt=0)] = Field(0.1, description="margin of the hinge")
+    alpha: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of L_t, query against item text")
+    beta: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of L_i, query against item image")
+    gamma: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of L_m, query against multimodal item")
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> "LossConfig":
+        if self.alpha + self.beta + self.gamma == 0:
+            raise ValueError("alpha, beta and gamma are all 0: set at least one above 0")
+        return self
+
+
+class OptimiserConfig(Section):
+    """What pre-training and fine-tuning share: the optimiser, its schedule, and when to look."""
+
+    batch_size: Positive = Field(384, description="(query, item) pairs a step")
+    queries_per_item: Positive = Field(3, description="pairs of a batch that share an item, which is then encoded once; 1 does not group")
+    num_steps: Count = Field(1000, description="optimiser steps; 0 skips the training")
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    warmup_share: Share = Field(0.05, description="share of the steps over which the rate rises; then a cosine to 0")
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    validate_every_steps: Positive = Field(250, description="steps between looks at the validation days")
+    validation_queries: Positive = Field(1000, description="validation queries used for a look during training")
+    checkpoint_every_steps: Positive = Field(100, description="steps between checkpoints from which a killed run resumes")
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _check_batch(self) -> "OptimiserConfig":
+        if self.batch_size <= self.queries_per_item:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) must be above queries_per_item ({self.queries_per_item}), else a batch "
+                f"holds one item and no negative: choose at least {2 * self.queries_per_item}"
+            )
+        return self
+
+
+class PretrainConfig(OptimiserConfig):
+    """Multi-task pre-training on clicks and synthetic queries."""
+
+    synthetic_share: Share = Field(0.5, description="share of a batch's pairs that are synthetic")
+
+
+class FinetuneConfig(OptimiserConfig):
+    """Fine-tuning on clicks: P(q) * L_m + (1 - P(q)) * L_t."""
+
+    num_steps: Count = 500
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    gate_weighting: Literal["soft", "hard"] = Field("soft", description="P(q) as a probability, or as a decision")
+    text_weight: Annotated[float, Field(ge=0)] = Field(0.1, description="least weight of L_t, keeps the text index alive")
+    freeze: tuple[Tower, ...] = Field((), description="towers that do not move")
+
+
+class GateConfig(Section):
+    """The prediction header P(q): does the picture help this query?"""
+
+    mode: Literal["learned", "always_text", "always_multimodal"] = "learned"
+    visual_categories: tuple[str, ...] = Field(
+        ("Apparel", "Footwear", "Accessories"), description="prefixes of the category path whose items are visual"
+    )
+    num_steps: Positive = Field(400, description="optimiser steps of the header")
+    batch_size: Positive = 256
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    hidden_size: Positive = Field(64, description="width of the header's hidden layer")
+    num_bins: Positive = Field(10, description="bins of the calibration error and of the histogram")
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _check_categories(self) -> "GateConfig":
+        if not self.visual_categories or not all(c.strip() for c in self.visual_categories):
+            raise ValueError("visual_categories is empty or holds a blank: name at least one category prefix")
+        return self
+
+
+class ExportConfig(Section):
+    """Embeddings and the approximate index."""
+
+    index: Literal["flat", "hnsw", "ivf_pq"] = "hnsw"
+    batch_size: Positive = Field(256, description="items encoded at a time")
+    hnsw_num_links: Positive = 32
+    hnsw_build_depth: Positive = 200
+    hnsw_search_depth: Positive = 128
+    ivf_num_lists: Positive = Field(64, description="coarse cells; lowered to what the catalogue allows, and recorded")
+    ivf_num_probes: Positive = 16
+    pq_num_codes: Positive = Field(24, description="product-quantiser codes an embedding; must divide embed_dim")
+    seed: int = 0
+
+
+class EvaluateConfig(Section):
+    """Measures, intervals and the report."""
+
+    cutoffs: tuple[Positive, ...] = (10, 50, 100)
+    num_bootstrap_samples: Positive = 1000
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    batch_size: Positive = Field(256, description="queries or items encoded at a time")
+    num_examples: Count = Field(8, description="queries of the report whose results are shown as pictures")
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _check_cutoffs(self) -> "EvaluateConfig":
+        if not {10, 50}.issubset(self.cutoffs):
+            raise ValueError(f"cutoffs {list(self.cutoffs)} must hold 10 and 50, the cutoffs of the summary: add them")
+        return self
+
+
+class TrackingConfig(Section):
+    """MLflow. Not part of any stage's cache key."""
+
+    uri: str | None = Field(None, description="tracking server; absent: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db")
+    experiment: str = Field("smar", min_length=1)
+    model_name: str = Field("smar", min_length=1, description="name under which the bundle is registered")
+    run_name: str | None = None
+
+
+class RuntimeConfig(Section):
+    """The machine: what may be used, and how much of it."""
+
+    num_threads: Positive = Field(2, description="torch threads; another number gives other weights")
+    num_workers: Positive = Field(2, description="Beam worker processes; the output does not depend on it")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on CUDA, else float32")
+
+
+class PipelineConfig(Section):
+    """Everything that one pipeline run is configured by."""
+
+    prepare: PrepareConfig = PrepareConfig()
+    synthetic: SyntheticConfig = SyntheticConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    gate: GateConfig = GateConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    export: ExportConfig = ExportConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+    @model_validator(mode="after")
+    def _check_across(self) -> "PipelineConfig":
+        patch, prepare = self.model.patch_size_px, self.prepare
+        for name, size in (("image_width_px", prepare.image_width_px), ("image_height_px", prepare.image_height_px)):
+            if self.model.image_encoder is None and size % patch:
+                raise ValueError(
+                    f"prepare.{name} ({size}) must divide by model.patch_size_px ({patch}): choose {size // patch * patch or patch}"
+                )
+        if self.export.index == "ivf_pq" and self.model.embed_dim % self.export.pq_num_codes:
+            raise ValueError(
+                f"model.embed_dim ({self.model.embed_dim}) must divide by export.pq_num_codes ({self.export.pq_num_codes}): "
+                "choose a divisor"
+            )
+        return self
+
+
+STAGE_SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "prepare_data": ("prepare", "runtime"),
+    "generate_synthetic_queries": ("synthetic", "runtime"),
+    "pretrain": ("model", "loss", "pretrain", "runtime"),
+    "train_gate": ("gate", "runtime"),
+    "finetune": ("loss", "finetune", "runtime"),
+    "export_embeddings": ("export", "runtime"),
+    "evaluate": ("evaluate", "runtime"),
+}
+"""Sections that each stage, in the order in which they run, is handed."""
+
+PRESETS = ("demo", "small", "paper")
+
+
+def load_config(preset: str | None = None, overrides: Iterable[str] = ()) -> PipelineConfig:
+    """Build the configuration from a preset and ``section.key=value`` overrides.
+
+    Args:
+        preset: One of ``PRESETS``; None takes the defaults, which are those of ``small``.
+        overrides: Each ``section.key=value``, the value in YAML.
+
+    Raises:
+        UserError: An unknown preset, section or key, or a value that does not fit, naming it and the remedy.
+
+    >>> load_config("demo", ["pretrain.num_steps=7"]).pretrain.num_steps
+    7
+    """
+    values = _read_preset(preset) if preset is not None else {}
+    for override in overrides:
+        _apply_override(values, override)
+    return parse_config(values)
+
+
+def parse_config(values: Mapping[str, Any]) -> PipelineConfig:
+    """Validate nested values into a ``PipelineConfig``; raises UserError naming the key, its value and the remedy."""
+    try:
+        return PipelineConfig.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error) from None
+
+
+def _read_preset(name: str) -> dict[str, Any]:
+    if name not in PRESETS:
+        raise UserError(f"there is no preset {name!r}", f"choose one of {', '.join(PRESETS)}")
+    text = resources.files("smar_core").joinpath("presets", f"{name}.yaml").read_text(encoding="utf-8")
+    values: dict[str, Any] = yaml.safe_load(text) or {}
+    return values
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    section, dot, field = key.strip().partition(".")
+    if not equals or not dot or not section or not field:
+        raise UserError(f"override {override!r} is not of the form section.key=value", "write for example pretrain.num_steps=200")
+    _check_key(section, field)
+    try:
+        value = yaml.safe_load(text) if text.strip() else ""
+    except yaml.YAMLError:
+        raise UserError(f"the value of {key} ({text!r}) is not valid YAML", "quote it") from None
+    values.setdefault(section, {})[field] = value
+
+
+def _check_key(section: str, field: str) -> None:
+    sections = PipelineConfig.model_fields
+    if section not in sections:
+        raise UserError(f"there is no config section {section!r}", f"choose one of {', '.join(sections)}{_did_you_mean(section, sections)}")
+    model = sections[section].annotation
+    assert isinstance(model, type) and issubclass(model, Section)
+    if field not in model.model_fields:
+        raise UserError(
+            f"config section {section!r} has no key {field!r}",
+            f"choose one of {', '.join(model.model_fields)}{_did_you_mean(field, model.model_fields)}",
+        )
+
+
+def _did_you_mean(word: str, choices: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(choices), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _explain(error: ValidationError) -> UserError:
+    first = error.errors()[0]
+    location = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        parts = [str(part) for part in first["loc"]]
+        if len(parts) > 1:
+            try:
+                _check_key(parts[0], parts[1])
+            except UserError as unknown:
+                return unknown
+        return UserError(f"unknown config key {location!r}", "remove it or correct its spelling")
+    if first["type"] == "value_error":
+        problem, _, remedy = str(first["ctx"]["error"]).rpartition(": ")
+        return UserError(f"{location}: {problem}" if location else problem, remedy)
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return UserError(f"config key {location} has the value {first['input']!r}", f"{message.replace('input should', 'it should')}")
