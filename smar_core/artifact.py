@@ -6,7 +6,6 @@ reads every byte (about 1 GB/s here), a price paid once an artifact and stage fo
 """
 
 import json
-import os
 import platform
 import shutil
 import time
@@ -152,9 +151,7 @@ def open_artifact(path: Path, kind: str, *, verify: bool = True) -> Artifact:
 
 def table_files(path: Path, name: str) -> list[Path]:
     """Return a table's files, in shard order."""
-    return sorted(
-        f for f in path.iterdir() if f.suffix in {".parquet", ".arrow"} and f.stem.partition("-")[0] == name
-    )
+    return sorted(f for f in path.iterdir() if f.suffix in {".parquet", ".arrow"} and f.stem.partition("-")[0] == name)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -162,7 +159,7 @@ def write_json(path: Path, value: Any) -> None:
     temporary = path.with_name(path.name + ".tmp")
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def _content_files(path: Path) -> list[Path]:

@@ -110,7 +110,7 @@ class OptimiserConfig(Section):
     """What pre-training and fine-tuning share: the optimiser, its schedule, and when to look."""
 
     batch_size: Positive = Field(384, description="(query, item) pairs a step")
-    queries_per_item: Positive = Field(3, description="pairs of a batch that share an item, which is then encoded once; 1 does not group")
+    queries_per_item: Positive = Field(3, description="pairs of a batch that share an item, encoded once; 1: no grouping")
     num_steps: Count = Field(1000, description="optimiser steps; 0 skips the training")
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     warmup_share: Share = Field(0.05, description="share of the steps over which the rate rises; then a cosine to 0")
@@ -239,7 +239,8 @@ class PipelineConfig(Section):
         for name, size in (("image_width_px", prepare.image_width_px), ("image_height_px", prepare.image_height_px)):
             if self.model.image_encoder is None and size % patch:
                 raise ValueError(
-                    f"prepare.{name} ({size}) must divide by model.patch_size_px ({patch}): choose {size // patch * patch or patch}"
+                    f"prepare.{name} ({size}) must divide by model.patch_size_px ({patch}): "
+                    f"choose {size // patch * patch or patch}"
                 )
         if self.export.index == "ivf_pq" and self.model.embed_dim % self.export.pq_num_codes:
             raise ValueError(
@@ -314,7 +315,8 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 def _check_key(section: str, field: str) -> None:
     sections = PipelineConfig.model_fields
     if section not in sections:
-        raise UserError(f"there is no config section {section!r}", f"choose one of {', '.join(sections)}{_did_you_mean(section, sections)}")
+        hint = _did_you_mean(section, sections)
+        raise UserError(f"there is no config section {section!r}", f"choose one of {', '.join(sections)}{hint}")
     model = sections[section].annotation
     assert isinstance(model, type) and issubclass(model, Section)
     if field not in model.model_fields:

@@ -5,7 +5,6 @@ side file. A stage takes a ``Progress`` and calls ``update``; ``FileProgress`` w
 """
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Protocol
@@ -41,6 +40,7 @@ class FileProgress:
         self._last_write = 0.0
 
     def update(self, phase: str, done: int, total: int, **figures: float) -> None:
+        """Write the state, unless the last one is younger than 0.2 s and the phase goes on."""
         now = time.monotonic()
         started = self._started.setdefault(phase, now)
         if now - self._last_write < 0.2 and done < total:
@@ -56,4 +56,4 @@ class FileProgress:
         }
         temporary = self._path.with_suffix(".tmp")
         temporary.write_text(json.dumps(record), encoding="utf-8")
-        os.replace(temporary, self._path)
+        temporary.replace(self._path)

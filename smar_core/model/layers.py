@@ -1,0 +1,119 @@
+"""Transformer layers of the towers: pre-norm, GELU, attention by ``scaled_dot_product_attention``.
+
+Shapes: B sequences, L tokens (or patches) that ask, M tokens that are asked, E hidden_size, D embed_dim.
+Written out rather than taken from ``torch.nn.Transformer*`` because the multimodal tower needs a layer that attends to
+another sequence only (no self-attention before it), and one definition should serve all four towers.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Attention(nn.Module):
+    """Multi-head attention of one sequence to another (or to itself)."""
+
+    def __init__(self, hidden_size: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads, self.dropout = num_heads, dropout
+        self.query = nn.Linear(hidden_size, hidden_size)
+        self.key_value = nn.Linear(hidden_size, 2 * hidden_size)
+        self.output = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, x_BLE: Tensor, context_BME: Tensor, context_mask_BM: Tensor | None) -> Tensor:
+        """Attend from x to context; False in the mask hides a place of the context. Returns [B, L, E]."""
+        batch, length, width = x_BLE.shape
+        query = self.query(x_BLE).view(batch, length, self.num_heads, -1).transpose(1, 2)
+        key, value = (
+            self.key_value(context_BME).view(batch, -1, 2, self.num_heads, width // self.num_heads).permute(2, 0, 3, 1, 4)
+        )
+        mask = None if context_mask_BM is None else context_mask_BM[:, None, None, :]
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+        out: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, length, width))
+        return out
+
+
+class FeedForward(nn.Sequential):
+    """Position-wise part of a layer."""
+
+    def __init__(self, hidden_size: int, inner_size: int, dropout: float) -> None:
+        super().__init__(nn.Linear(hidden_size, inner_size), nn.GELU(), nn.Linear(inner_size, hidden_size), nn.Dropout(dropout))
+
+
+class SelfAttentionLayer(nn.Module):
+    """One layer of a query, text or image tower."""
+
+    def __init__(self, hidden_size: int, num_heads: int, inner_size: int, dropout: float) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(hidden_size)
+        self.attention = Attention(hidden_size, num_heads, dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.feed_forward_norm = nn.LayerNorm(hidden_size)
+        self.feed_forward = FeedForward(hidden_size, inner_size, dropout)
+
+    def forward(self, x_BLE: Tensor, mask_BL: Tensor | None) -> Tensor:
+        """Return [B, L, E]; False in the mask hides padding."""
+        normed = self.attention_norm(x_BLE)
+        x_BLE = x_BLE + self.dropout(self.attention(normed, normed, mask_BL))
+        out: Tensor = x_BLE + self.feed_forward(self.feed_forward_norm(x_BLE))
+        return out
+
+
+class CrossAttentionLayer(nn.Module):
+    """One layer of the multimodal tower: text places ask, image patches answer (PAPER.md 4)."""
+
+    def __init__(self, hidden_size: int, num_heads: int, inner_size: int, dropout: float) -> None:
+        super().__init__()
+        self.text_norm = nn.LayerNorm(hidden_size)
+        self.image_norm = nn.LayerNorm(hidden_size)
+        self.attention = Attention(hidden_size, num_heads, dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.feed_forward_norm = nn.LayerNorm(hidden_size)
+        self.feed_forward = FeedForward(hidden_size, inner_size, dropout)
+
+    def forward(self, text_BLE: Tensor, image_BME: Tensor) -> Tensor:
+        """Return the text states [B, L, E], each with what it took from the patches."""
+        mixed = self.attention(self.text_norm(text_BLE), self.image_norm(image_BME), None)
+        text_BLE = text_BLE + self.dropout(mixed)
+        out: Tensor = text_BLE + self.feed_forward(self.feed_forward_norm(text_BLE))
+        return out
+
+
+class TokenEmbedding(nn.Module):
+    """Token plus position embedding."""
+
+    def __init__(self, vocab_size: int, max_tokens: int, hidden_size: int, dropout: float) -> None:
+        super().__init__()
+        self.token = nn.Embedding(vocab_size, hidden_size)
+        self.position = nn.Embedding(max_tokens, hidden_size)
+        self.norm = nn.LayerNorm(hidden_size)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, ids_BL: Tensor) -> Tensor:
+        """Return [B, L, E]."""
+        places_L = torch.arange(ids_BL.shape[1], device=ids_BL.device)
+        out: Tensor = self.dropout(self.norm(self.token(ids_BL) + self.position(places_L)))
+        return out
+
+
+class EmbeddingHead(nn.Module):
+    """Mean over the places that count, a linear map, L2 norm (PAPER.md 6; mean pooling is our choice [C])."""
+
+    def __init__(self, hidden_size: int, embed_dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(hidden_size)
+        self.projection = nn.Linear(hidden_size, embed_dim)
+
+    def forward(self, states_BLE: Tensor, mask_BL: Tensor | None) -> Tensor:
+        """Return [B, D], float32, of length 1."""
+        pooled_BE = masked_mean(self.norm(states_BLE), mask_BL)
+        return F.normalize(self.projection(pooled_BE).float(), dim=-1)
+
+
+def masked_mean(x_BLE: Tensor, mask_BL: Tensor | None) -> Tensor:
+    """Mean over L of the places whose mask is True (all when None); [B, E]."""
+    if mask_BL is None:
+        return x_BLE.mean(dim=1)
+    weight_BL1 = mask_BL.unsqueeze(-1).to(x_BLE.dtype)
+    return (x_BLE * weight_BL1).sum(dim=1) / weight_BL1.sum(dim=1).clamp_min(1.0)

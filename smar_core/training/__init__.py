@@ -1,0 +1,1 @@
+"""Pre-training, gate training and fine-tuning: batches, loop, validation, checkpoints."""

@@ -1,0 +1,110 @@
+"""Stage ``finetune``: adaptive embedding learning on clicks, per pair P * L_m + (1 - P) * L_t (PAPER.md 11)."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from smar_core.artifact import Artifact
+from smar_core.config import FinetuneConfig, LossConfig, RuntimeConfig
+from smar_core.losses.objectives import BatchRelations, finetuning_loss
+from smar_core.model.device import resolve_device
+from smar_core.model.gate import Gate
+from smar_core.model.modeling import ItemEmbeddings, SmarModel
+from smar_core.model.pictures import PictureStore
+from smar_core.stage import StageContext
+from smar_core.training.loop import TrainingLoop
+from smar_core.training.model_artifact import open_model, write_model_artifact
+from smar_core.training.pairs import open_training_data
+from smar_core.training.sampler import Batch, PairSampler
+from smar_core.training.validation import Validator, read_validation_queries
+
+_BATCH = 256
+
+
+def finetune(
+    items: Artifact,
+    clicks: Artifact,
+    pretrained: Artifact,
+    gate: Artifact,
+    output: Path,
+    loss: LossConfig,
+    config: FinetuneConfig,
+    runtime: RuntimeConfig,
+    context: StageContext,
+) -> dict[str, float]:
+    """Continue from the pre-trained model on clicks alone, and write the best model seen on the validation days.
+
+    Args:
+        items, clicks: Prepared data.
+        pretrained: Model to start from.
+        gate: P(q); it does not move.
+        output: Folder of the model artifact.
+        loss, config, runtime: Config sections.
+        context: Work folder, parents and progress.
+
+    Returns:
+        Validation figures of the best step, and counts.
+
+    Raises:
+        DivergedError: The loss is not finite.
+    """
+    torch.set_num_threads(runtime.num_threads)
+    device = resolve_device(runtime)
+    network, tokenizer = open_model(pretrained)
+    freeze(network, config.freeze)
+    header = Gate.load(gate.path)
+    data = open_training_data(
+        items,
+        clicks,
+        None,
+        tokenizer,
+        context.work,
+        max_query_tokens=network.config.max_query_tokens,
+        max_item_tokens=network.config.max_item_tokens,
+    )
+    probabilities = header.probabilities(data.true.queries, batch_size=_BATCH, device=device)
+    if config.gate_weighting == "hard":
+        probabilities = header.is_multimodal(probabilities).astype(float)
+    gate_Q = torch.from_numpy(probabilities).float().to(device)
+    queries = read_validation_queries(items, clicks, config.validation_queries)
+    is_multimodal = header.is_multimodal(header.probabilities(queries.queries, batch_size=_BATCH, device=device))
+
+    def objective(
+        query_BD: Tensor, embeddings: ItemEmbeddings, relations: BatchRelations, batch: Batch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        return finetuning_loss(query_BD, embeddings, relations, loss, gate_Q[batch.true_query], config.text_weight)
+
+    result = TrainingLoop(
+        network,
+        tokenizer,
+        data,
+        PictureStore.open(items),
+        PairSampler(
+            data.true,
+            data.synthetic,
+            batch_size=config.batch_size,
+            queries_per_item=config.queries_per_item,
+            synthetic_share=0.0,
+            seed=config.seed,
+        ),
+        objective,
+        Validator(items, queries, is_multimodal, context.progress),
+        "validation_R@50_routed",
+        config,
+        runtime,
+        context,
+    ).run()
+    return write_model_artifact(output, network, tokenizer, result, stage="finetune", config=config, context=context)
+
+
+def freeze(model: SmarModel, towers: tuple[str, ...]) -> None:
+    """Stop the gradients of the named towers. Freezing ``query`` also freezes the token embedding the text tower shares."""
+    modules: dict[str, nn.Module] = {
+        "query": model.query_tower,
+        "text": model.text_tower,
+        "image": model.image_tower,
+        "multimodal": model.multimodal_tower,
+    }
+    for tower in towers:
+        modules[tower].requires_grad_(False)

@@ -1,0 +1,93 @@
+"""Stage ``pretrain``: alpha * L_t + beta * L_i + gamma * L_m on clicks and synthetic queries (PAPER.md 8)."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from smar_core.artifact import Artifact
+from smar_core.config import LossConfig, ModelConfig, PretrainConfig, RuntimeConfig
+from smar_core.losses.objectives import BatchRelations, pretraining_loss
+from smar_core.model.building import build_model
+from smar_core.model.modeling import ItemEmbeddings
+from smar_core.model.pictures import PictureStore
+from smar_core.stage import StageContext
+from smar_core.training.loop import TrainingLoop
+from smar_core.training.model_artifact import write_model_artifact
+from smar_core.training.pairs import open_training_data
+from smar_core.training.sampler import Batch, PairSampler
+from smar_core.training.validation import Validator, read_validation_queries
+
+
+def pretrain(
+    items: Artifact,
+    clicks: Artifact,
+    tokenizer: Artifact,
+    synthetic: Artifact,
+    output: Path,
+    model: ModelConfig,
+    loss: LossConfig,
+    config: PretrainConfig,
+    runtime: RuntimeConfig,
+    context: StageContext,
+) -> dict[str, float]:
+    """Train all towers from scratch (or from checkpoints) and write the best model seen on the validation days.
+
+    Args:
+        items, clicks, tokenizer, synthetic: Prepared data.
+        output: Folder of the model artifact.
+        model, loss, config, runtime: Config sections.
+        context: Work folder, parents and progress.
+
+    Returns:
+        Validation figures of the best step, and counts.
+
+    Raises:
+        UserError: No training pair, or a checkpoint that does not fit.
+        DivergedError: The loss is not finite.
+    """
+    torch.set_num_threads(runtime.num_threads)
+    pictures = PictureStore.open(items)
+    network, text_tokenizer = build_model(
+        model,
+        tokenizer.path / "tokenizer.json",
+        image_width_px=pictures.width_px,
+        image_height_px=pictures.height_px,
+        seed=config.seed,
+    )
+    data = open_training_data(
+        items,
+        clicks,
+        synthetic,
+        text_tokenizer,
+        context.work,
+        max_query_tokens=model.max_query_tokens,
+        max_item_tokens=model.max_item_tokens,
+    )
+
+    def objective(
+        query_BD: Tensor, embeddings: ItemEmbeddings, relations: BatchRelations, batch: Batch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        return pretraining_loss(query_BD, embeddings, relations, loss)
+
+    result = TrainingLoop(
+        network,
+        text_tokenizer,
+        data,
+        pictures,
+        PairSampler(
+            data.true,
+            data.synthetic,
+            batch_size=config.batch_size,
+            queries_per_item=config.queries_per_item,
+            synthetic_share=config.synthetic_share,
+            seed=config.seed,
+        ),
+        objective,
+        Validator(items, read_validation_queries(items, clicks, config.validation_queries), None, context.progress),
+        "validation_R@50_multimodal" if loss.gamma else "validation_R@50_text" if loss.alpha else "validation_R@50_image",
+        config,
+        runtime,
+        context,
+    ).run()
+    return write_model_artifact(output, network, text_tokenizer, result, stage="pretrain", config=config, context=context)

@@ -1,0 +1,146 @@
+"""Which pairs make a batch: grouped by item, so that an item and its picture are encoded once for several queries.
+
+Encoding an item costs about four times a query here; three queries an item were measured to raise pairs/s by 1.7 (docs/LOG.md).
+A batch holds ``batch_size * (1 - synthetic_share)`` true pairs and the rest synthetic ones. True pairs come in epochs: each
+item's pairs are shuffled and cut into groups of ``queries_per_item``, the groups shuffled. Items of the true pairs that have
+places left in their group get synthetic queries first, then fresh items are drawn, each item once an epoch. A synthetic query
+is not seen again before its item's others were. Everything is a function of (seed, state), and the state is small and saved.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from smar_core.training.pairs import SyntheticPairs, TruePairs
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of pairs, true pairs first.
+
+    Attributes:
+        true_query: [Bt] rows of true queries.
+        synthetic_query: [Bs] rows of synthetic queries.
+        item: [N] distinct catalogue rows.
+        positive: [Bt + Bs] place in ``item`` of each pair's item.
+    """
+
+    true_query: np.ndarray
+    synthetic_query: np.ndarray
+    item: np.ndarray
+    positive: np.ndarray
+
+
+class PairSampler:
+    """Endless stream of batches that can be stopped and resumed.
+
+    Args:
+        true: Clicked pairs, at least one.
+        synthetic: Synthetic pairs; may be empty, then every pair is a true one.
+        batch_size: Pairs a batch.
+        queries_per_item: Most queries an item gets in a batch from one draw.
+        synthetic_share: Share of a batch that is synthetic.
+        seed: Of every shuffle.
+    """
+
+    def __init__(
+        self,
+        true: TruePairs,
+        synthetic: SyntheticPairs,
+        *,
+        batch_size: int,
+        queries_per_item: int,
+        synthetic_share: float,
+        seed: int,
+    ) -> None:
+        self._true, self._synthetic, self._seed = true, synthetic, seed
+        self._queries_per_item = queries_per_item
+        share = synthetic_share if len(synthetic.item) else 0.0
+        self.num_synthetic_a_batch = round(batch_size * share)
+        self.num_true_a_batch = batch_size - self.num_synthetic_a_batch
+        self._num_queries_of_item = np.diff(synthetic.first)
+        self._items_with_synthetic = np.flatnonzero(self._num_queries_of_item)
+        self._num_taken_of_item = np.zeros(len(synthetic.first) - 1, dtype=np.int64)
+        self._epoch = {"true": 0, "item": 0}
+        self._position = {"true": 0, "item": 0}
+        self._groups = self._shuffle_groups()
+        self._item_order = self._shuffle_items()
+
+    @property
+    def num_distinct_synthetic_seen(self) -> int:
+        """Synthetic pairs drawn at least once so far."""
+        return int(np.minimum(self._num_taken_of_item, self._num_queries_of_item).sum())
+
+    def state(self) -> tuple[dict[str, Any], np.ndarray]:
+        """Return what a resumed sampler needs: small values for JSON, and draws taken of each item [N]."""
+        return {"epoch": dict(self._epoch), "position": dict(self._position)}, self._num_taken_of_item.copy()
+
+    def restore(self, values: dict[str, Any], num_taken_of_item: np.ndarray) -> None:
+        """Continue where ``state`` was taken."""
+        self._epoch, self._position = dict(values["epoch"]), dict(values["position"])
+        self._num_taken_of_item = num_taken_of_item.copy()
+        self._groups, self._item_order = self._shuffle_groups(), self._shuffle_items()
+
+    def draw(self) -> Batch:
+        """Return the next batch."""
+        pairs = self._draw_true()
+        true_item = self._true.item[pairs]
+        synthetic_query = self._draw_synthetic(true_item)
+        rows = np.concatenate([true_item, self._synthetic.item[synthetic_query]])
+        item, positive = np.unique(rows, return_inverse=True)
+        return Batch(self._true.query[pairs], synthetic_query, item, positive)
+
+    def _draw_true(self) -> np.ndarray:
+        taken: list[np.ndarray] = []
+        missing = self.num_true_a_batch
+        while missing > 0:
+            if self._position["true"] == len(self._groups):
+                self._epoch["true"] += 1
+                self._position["true"] = 0
+                self._groups = self._shuffle_groups()
+            group = self._groups[self._position["true"]][:missing]
+            self._position["true"] += 1
+            taken.append(group)
+            missing -= len(group)
+        return np.concatenate(taken) if taken else np.empty(0, dtype=np.int64)
+
+    def _draw_synthetic(self, true_item: np.ndarray) -> np.ndarray:
+        missing = self.num_synthetic_a_batch
+        taken: list[int] = []
+        items, counts = np.unique(true_item, return_counts=True)
+        for item, count in zip(items, counts, strict=True):
+            taken += self._next_queries(int(item), min(self._queries_per_item - int(count), missing - len(taken)))
+        while len(taken) < missing:
+            if self._position["item"] == len(self._item_order):
+                self._epoch["item"] += 1
+                self._position["item"] = 0
+                self._item_order = self._shuffle_items()
+            item = int(self._item_order[self._position["item"]])
+            self._position["item"] += 1
+            taken += self._next_queries(item, min(self._queries_per_item, missing - len(taken)))
+        return np.array(taken, dtype=np.int64)
+
+    def _next_queries(self, item: int, wanted: int) -> list[int]:
+        """Take the item's next queries in their order, beginning again after the last; none twice in one call."""
+        available = int(self._num_queries_of_item[item])
+        count = min(wanted, available)
+        if count <= 0:
+            return []
+        start, first = int(self._num_taken_of_item[item]), int(self._synthetic.first[item])
+        self._num_taken_of_item[item] += count
+        return [first + (start + k) % available for k in range(count)]
+
+    def _shuffle_groups(self) -> list[np.ndarray]:
+        """Cut each item's pairs, shuffled, into groups, and shuffle the groups."""
+        rng = np.random.default_rng([self._seed, 0, self._epoch["true"]])
+        order = np.lexsort((rng.random(len(self._true.item)), self._true.item))
+        item = self._true.item[order]
+        is_first = np.r_[True, item[1:] != item[:-1]]
+        start_of_item = np.maximum.accumulate(np.where(is_first, np.arange(len(item)), 0))
+        is_start = (np.arange(len(item)) - start_of_item) % self._queries_per_item == 0
+        groups = np.split(order, np.flatnonzero(is_start)[1:])
+        return [groups[k] for k in rng.permutation(len(groups))]
+
+    def _shuffle_items(self) -> np.ndarray:
+        return np.random.default_rng([self._seed, 1, self._epoch["item"]]).permutation(self._items_with_synthetic)
