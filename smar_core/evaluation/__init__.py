@@ -1,0 +1,1 @@
+"""Measures, slices, intervals, run files and the stage that puts them together."""

@@ -1,0 +1,198 @@
+"""A bundle: the folder that answers queries and needs nothing else.
+
+It holds the query tower, the gate, the tokenizer, every item's embeddings and metadata, and an approximate index for each of
+the two ways an item is represented: S_t (text) and S_m (multimodal). Which of them answers depends on the query, through
+P(q) (PAPER.md 12), hence two indexes: twice the memory of one, for a gate that may look at the query. Evaluation searches
+through this class too: what is measured is what is shipped. Left out: items added after the export, filters, a server.
+
+Shapes: Q queries, N items, D embed_dim, K top_k. Rows are the catalogue sorted by item id.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from smar_core.artifact import open_artifact
+from smar_core.errors import ArtifactError, UserError
+from smar_core.model.encoding import encode_queries
+from smar_core.model.gate import Gate
+from smar_core.model.modeling import QueryTower
+from smar_core.model.tokens import TextTokenizer
+from smar_core.retrieval.exact import NO_ITEM, Floats, Ranking, Rows, exact_search
+from smar_core.retrieval.index import ItemIndex
+from smar_core.text import normalise_query
+
+Modality = Literal["text", "multimodal", "image"]
+Mode = Literal["routed", "text", "multimodal"]
+
+INDEXED: tuple[Literal["text", "multimodal"], ...] = ("text", "multimodal")
+"""The embeddings that have an approximate index; S_i is searched exactly, in evaluation only."""
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One item of an answer.
+
+    Attributes:
+        rank: From 1.
+        score: Cosine of query and item, -1..1.
+    """
+
+    item_id: str
+    rank: int
+    score: float
+    title: str
+    brand: str
+    category: str
+
+
+class Bundle:
+    """An opened bundle.
+
+    Args:
+        folder: A checked bundle folder; callers use ``Bundle.open``.
+        batch_size: Queries encoded at a time.
+        device: Where queries are encoded.
+
+    Attributes:
+        settings: The content of bundle.json.
+        item_ids: N ids, sorted.
+        has_image: [N] bool.
+    """
+
+    def __init__(self, folder: Path, *, batch_size: int, device: torch.device) -> None:
+        artifact = open_artifact(folder, "bundle")
+        self._artifact = artifact
+        self._batch_size, self._device = batch_size, device
+        self.settings: dict[str, Any] = artifact.read_json("bundle.json")
+        self._metadata = artifact.read_table("embeddings", ["item_id", "title", "brand", "category", "has_image"])
+        self.item_ids: list[str] = self._metadata["item_id"].to_pylist()
+        self.has_image: NDArray[np.bool_] = self._metadata["has_image"].to_numpy()
+        self._tokenizer = TextTokenizer.load(folder / "tokenizer.json")
+        self._query_tower = QueryTower.from_pretrained(folder / "query_tower")
+        self.gate = Gate.load(folder / "gate")
+        self._embeddings: dict[str, Floats] = {}
+        self._indexes: dict[str, ItemIndex] = {}
+
+    @classmethod
+    def open(cls, folder: Path, *, batch_size: int = 256, device: torch.device = CPU) -> "Bundle":
+        """Check a bundle folder, wherever it was copied to, and open it.
+
+        Raises:
+            UserError: It is no bundle, of another version, incomplete or altered.
+        """
+        if not folder.is_dir():
+            raise UserError(f"there is no folder {folder}", "name the bundle folder of a finished run")
+        try:
+            return cls(folder, batch_size=batch_size, device=device)
+        except ArtifactError as error:
+            raise UserError(f"{folder} cannot be used as a bundle: {error}", "copy or export the bundle again") from None
+
+    def search(self, queries: Sequence[str], top_k: int, mode: Mode = "routed", exact: bool = False) -> list[list[Hit]]:
+        """Find the best items of each query.
+
+        Args:
+            queries: As users type them; they are normalised here. A blank one has no hits.
+            top_k: Most hits of a query, above 0; may exceed the catalogue.
+            mode: ``routed`` asks the gate which index answers; the other two name it.
+            exact: Compare with every item instead of asking the approximate index.
+        """
+        if top_k < 1:
+            raise UserError(f"top_k is {top_k}", "ask for at least 1 item")
+        normalised = [normalise_query(query) for query in queries]
+        asked = [place for place, query in enumerate(normalised) if query]
+        texts = [normalised[place] for place in asked]
+        query_QD = self.encode(texts)
+        is_multimodal = self._route(texts, mode)
+        answers: list[list[Hit]] = [[] for _ in queries]
+        for modality in INDEXED:
+            chosen = np.flatnonzero(is_multimodal == (modality == "multimodal"))
+            ranking = self.rank(query_QD[chosen], modality, min(top_k, len(self.item_ids)), exact=exact)
+            for place, rows, scores in zip(chosen, ranking.rows_QK, ranking.scores_QK, strict=True):
+                answers[asked[place]] = self._hits(rows, scores)
+        return answers
+
+    def encode(self, queries: Sequence[str]) -> Floats:
+        """Return Q(q) [Q, D] of normalised queries, L2-normalised."""
+        embeddings: Floats = encode_queries(
+            self._query_tower, self._tokenizer, queries, batch_size=self._batch_size, device=self._device
+        )
+        return embeddings
+
+    def probabilities(self, queries: Sequence[str]) -> NDArray[np.float64]:
+        """Return P(q) [Q] of normalised queries."""
+        return self.gate.probabilities(queries, batch_size=self._batch_size, device=self._device)
+
+    def rank(
+        self,
+        query_QD: Floats,
+        modality: Modality,
+        top_k: int,
+        *,
+        exact: bool = True,
+        excluded: Sequence[Rows] | None = None,
+    ) -> Ranking:
+        """Rank catalogue rows for encoded queries.
+
+        Args:
+            query_QD: What ``encode`` returned.
+            modality: The embeddings to compare with. Items without a picture have no place in ``image``.
+            top_k: Places of the ranking.
+            exact: Compare with every item; needed for ``image`` and ``excluded``.
+            excluded: For each query the rows that may not be ranked.
+        """
+        if exact:
+            without_picture = np.flatnonzero(~self.has_image).astype(np.int32)
+            if modality == "image" and len(without_picture):
+                excluded = excluded if excluded is not None else [without_picture[:0]] * len(query_QD)
+                excluded = [np.union1d(rows, without_picture) for rows in excluded]
+            return exact_search(query_QD, self.embeddings(modality), top_k, excluded=excluded)
+        assert modality != "image" and excluded is None
+        return self._index(modality).search(query_QD, self.embeddings(modality), top_k)
+
+    def embeddings(self, modality: Modality) -> Floats:
+        """Return the items' embeddings [N, D], L2-normalised; rows of ``image`` without a picture are zero."""
+        if modality not in self._embeddings:
+            column = self._artifact.read_table("embeddings", [modality])[modality].combine_chunks()
+            embedding_ND = np.zeros((len(column), self.settings["embed_dim"]), dtype=np.float32)
+            present = column.is_valid().to_numpy(zero_copy_only=False)
+            embedding_ND[present] = column.flatten().to_numpy().reshape(-1, embedding_ND.shape[1])
+            self._embeddings[modality] = embedding_ND
+        return self._embeddings[modality]
+
+    def _index(self, modality: Literal["text", "multimodal"]) -> ItemIndex:
+        if modality not in self._indexes:
+            path = self._artifact.path / index_file(modality)
+            self._indexes[modality] = ItemIndex.load(path, self.settings["index"])
+        return self._indexes[modality]
+
+    def _route(self, queries: Sequence[str], mode: Mode) -> NDArray[np.bool_]:
+        """Return whether each query is answered by the multimodal index."""
+        if mode == "routed":
+            return self.gate.is_multimodal(self.probabilities(queries))
+        return np.full(len(queries), mode == "multimodal")
+
+    def _hits(self, rows: Rows, scores: Floats) -> list[Hit]:
+        found = rows != NO_ITEM
+        records = self._metadata.take(pa.array(rows[found])).to_pylist()
+        return [
+            Hit(record["item_id"], rank, score, record["title"], record["brand"], record["category"])
+            for rank, (record, score) in enumerate(zip(records, scores[found].tolist(), strict=True), 1)
+        ]
+
+
+def index_file(modality: Literal["text", "multimodal"]) -> str:
+    """Return the name of an index in the bundle.
+
+    >>> index_file("text")
+    'index-text.faiss'
+    """
+    return f"index-{modality}.faiss"

@@ -1,0 +1,113 @@
+"""The stage that turns a fine-tuned model and a gate into a bundle.
+
+The catalogue is sorted by item id first, so that everywhere downstream a row is an item's place in that order. All three
+embeddings are kept: S_t and S_m are indexed, S_i is there for evaluation and for whoever wants to look. As Parquet they are
+about as large as the indexes. Left out: float16 or int8 embeddings, which would halve or quarter that.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from smar_core.artifact import Artifact, create_artifact, write_json
+from smar_core.config import ExportConfig, RuntimeConfig
+from smar_core.model.device import resolve_device
+from smar_core.model.encoding import CatalogueEmbeddings, encode_catalogue
+from smar_core.model.gate import Gate
+from smar_core.model.modeling import SmarModel
+from smar_core.model.tokens import TextTokenizer
+from smar_core.retrieval.bundle import INDEXED, index_file
+from smar_core.retrieval.index import ItemIndex, check_parameters
+from smar_core.schemas import SCHEMA_VERSION, embedding_schema
+from smar_core.stage import StageContext
+
+
+def export_embeddings(
+    items: Artifact,
+    finetuned: Artifact,
+    gate: Artifact,
+    output: Path,
+    config: ExportConfig,
+    runtime: RuntimeConfig,
+    context: StageContext,
+) -> dict[str, float]:
+    """Encode the catalogue, index it, and write the bundle.
+
+    Args:
+        items: Artifact of kind ``items``.
+        finetuned: Artifact of kind ``model``.
+        gate: Artifact of kind ``gate``.
+        output: Folder of the bundle.
+        config: The index and its parameters.
+        runtime: Device.
+        context: Surroundings of the stage.
+
+    Returns:
+        Sizes of the catalogue and of an index.
+
+    Raises:
+        UserError: The index' parameters do not fit the model.
+    """
+    device = resolve_device(runtime)
+    model = SmarModel.from_pretrained(finetuned.path)
+    check_parameters(config, model.config.embed_dim)
+    tokenizer = TextTokenizer.load(finetuned.path / "tokenizer.json")
+    embeddings = encode_catalogue(model, tokenizer, items, batch_size=config.batch_size, device=device, progress=context.progress)
+    table = embedding_table(items, embeddings)
+    exported_gate = Gate.load(gate.path)
+    with create_artifact(output, "bundle", config_digest=context.config_digest, parents=context.parents) as folder:
+        pq.write_table(table, folder / "embeddings.parquet")
+        order = _id_order(embeddings.item_ids)
+        for done, modality in enumerate(INDEXED, 1):
+            index = ItemIndex.build(getattr(embeddings, modality)[order], config)
+            index.save(folder / index_file(modality))
+            context.progress.update("index", done, len(INDEXED))
+        model.query_tower.save_pretrained(folder / "query_tower")
+        exported_gate.save(folder / "gate")
+        tokenizer.save(folder / "tokenizer.json")
+        settings = {
+            "schema_version": SCHEMA_VERSION,
+            "embed_dim": model.config.embed_dim,
+            "max_query_tokens": model.config.max_query_tokens,
+            "num_items": table.num_rows,
+            "num_items_with_image": int(embeddings.has_image.sum()),
+            "index": dict(index.settings),
+            "gate": {
+                "mode": exported_gate.mode,
+                "threshold": exported_gate.threshold,
+                "visual_categories": list(exported_gate.visual_categories),
+            },
+            "digests": {"items": items.digest, "model": finetuned.digest, "gate": gate.digest},
+        }
+        write_json(folder / "bundle.json", settings)
+    return {
+        "num_items": float(table.num_rows),
+        "share_with_image": float(embeddings.has_image.mean()),
+        "index_megabytes": round((output / index_file("text")).stat().st_size / 1e6, 3),
+    }
+
+
+def embedding_table(items: Artifact, embeddings: CatalogueEmbeddings) -> pa.Table:
+    """Return the exported items in the order of their ids, in the schema ``embedding_schema``."""
+    metadata = items.read_table("items", ["item_id", "title", "brand", "category", "has_image"])
+    assert metadata["item_id"].to_pylist() == embeddings.item_ids
+    order = _id_order(embeddings.item_ids)
+    schema = embedding_schema(embeddings.text.shape[1])
+    vectors = [
+        pa.FixedSizeListArray.from_arrays(
+            pa.array(getattr(embeddings, name)[order].ravel()),
+            type=schema.field(name).type,
+            mask=pa.array(~embeddings.has_image[order]) if name == "image" else None,
+        )
+        for name in ("text", "multimodal", "image")
+    ]
+    columns = [*metadata.take(pa.array(order)).columns, *vectors]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _id_order(item_ids: list[str]) -> np.ndarray:
+    """Return the rows in the order of their ids, by code point."""
+    return np.asarray(pc.sort_indices(pa.array(item_ids)))
