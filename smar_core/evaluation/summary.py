@@ -45,14 +45,14 @@ def summarise(
         means, samples = _means_and_samples({s: {m: v[mask] for m, v in of.items()} for s, of in values.items()}, config)
         for system in values:
             intervals = {
-                measure: percentile_interval(float(mean), samples[system][measure], config.confidence).as_json()
+                measure: percentile_interval(mean.item(), samples[system][measure], config.confidence).as_json()
                 for measure, mean in means[system].items()
             }
             scores[system][name] = {"num_queries": num_queries} | intervals
         for a, b in pairs:
             intervals = {
                 measure: percentile_interval(
-                    float(mean - means[b][measure]), samples[a][measure] - samples[b][measure], config.confidence
+                    (mean - means[b][measure]).item(), samples[a][measure] - samples[b][measure], config.confidence
                 ).as_json()
                 for measure, mean in means[a].items()
                 if not measure.endswith("_max")
@@ -64,7 +64,7 @@ def summarise(
 def _means_and_samples(
     values: SystemValues, config: EvaluateConfig
 ) -> tuple[dict[str, dict[str, Values]], dict[str, dict[str, Values]]]:
-    """Return the mean (0-d) and the bootstrap means [S] of each system's measures, F1@K among them."""
+    """Return the mean [1] and the bootstrap means [S] of each system's measures, F1@K among them."""
     columns = [(system, measure) for system, of in values.items() for measure in of]
     value_QM = np.stack([values[system][measure] for system, measure in columns], axis=1)
     sample_SM = resample_means(value_QM, config.num_bootstrap_samples, config.seed)

@@ -116,9 +116,7 @@ def rank_ann(bundle: Bundle, encoded: EncodedTest, top_k: int) -> dict[str, Rank
 def route(multimodal: Ranking, text: Ranking, is_multimodal: NDArray[np.bool_]) -> Ranking:
     """Return each query's ranking from the index that the gate chose."""
     chosen = is_multimodal[:, None]
-    return Ranking(
-        np.where(chosen, multimodal.rows_QK, text.rows_QK), np.where(chosen, multimodal.scores_QK, text.scores_QK)
-    )
+    return Ranking(np.where(chosen, multimodal.rows_QK, text.rows_QK), np.where(chosen, multimodal.scores_QK, text.scores_QK))
 
 
 @torch.inference_mode()

@@ -80,10 +80,10 @@ def load_click_test(clicks: Artifact, item_ids: Sequence[str]) -> ClickTest:
         raise UserError(
             "the test days hold no click on an item of the catalogue", "give a longer click log or raise prepare.test_share"
         )
-    qrels = Qrels.build(
-        asked.num_rows, entry_queries[usable], entry_rows[usable], judged["relevance"].to_numpy()[usable]
-    ).select(kept)
-    asked = asked.take(pa.array(kept))
+    qrels = Qrels.build(asked.num_rows, entry_queries[usable], entry_rows[usable], judged["relevance"].to_numpy()[usable]).select(
+        kept
+    )
+    num_asked, asked = asked.num_rows, asked.take(pa.array(kept))
     pairs = _of_split(clicks.read_table("pairs", ["split", "query_id", "item_id", "num_clicks"]), "train")
     trained_rows, trained_clicks = _group_by_query(pairs, asked["query_id"], item_ids)
     return ClickTest(
@@ -94,7 +94,7 @@ def load_click_test(clicks: Artifact, item_ids: Sequence[str]) -> ClickTest:
         trained_rows=trained_rows,
         trained_clicks=trained_clicks,
         trained_anywhere=_known(np.unique(_places(pairs["item_id"], item_ids))),
-        num_excluded=len(entry_queries) and int(np.unique(entry_queries).size - len(kept)),
+        num_excluded=num_asked - len(kept),
     )
 
 
@@ -110,7 +110,7 @@ def load_judged_test(judgments: pa.Table, test: ClickTest, item_ids: Sequence[st
     normalised = [normalise_query(query) for query in encoded.dictionary.to_pylist()]
     place_of_query = {query: place for place, query in enumerate(test.queries)}
     places = np.array([place_of_query.get(query, -1) for query in normalised], dtype=np.int64)
-    entry_queries = places[encoded.indices.to_numpy()] if len(normalised) else np.empty(0, dtype=np.int64)
+    entry_queries = places[encoded.indices.to_numpy()] if normalised else np.empty(0, dtype=np.int64)
     entry_rows = _places(judgments["item_id"], item_ids)
     grades = judgments["grade"].to_numpy()
     usable = (entry_queries >= 0) & (entry_rows >= 0)
@@ -153,9 +153,7 @@ def _known(places: NDArray[np.int64]) -> Rows:
     return places[places >= 0].astype(np.int32)
 
 
-def _group_by_query(
-    pairs: pa.Table, query_ids: pa.ChunkedArray, item_ids: Sequence[str]
-) -> tuple[list[Rows], list[Rows]]:
+def _group_by_query(pairs: pa.Table, query_ids: pa.ChunkedArray, item_ids: Sequence[str]) -> tuple[list[Rows], list[Rows]]:
     """Return for each query its items and their clicks."""
     queries, rows = _places(pairs["query_id"], query_ids), _places(pairs["item_id"], item_ids)
     usable = np.flatnonzero((queries >= 0) & (rows >= 0))

@@ -65,6 +65,7 @@ class Bundle:
     Attributes:
         settings: The content of bundle.json.
         item_ids: N ids, sorted.
+        categories: N category paths.
         has_image: [N] bool.
     """
 
@@ -75,6 +76,7 @@ class Bundle:
         self.settings: dict[str, Any] = artifact.read_json("bundle.json")
         self._metadata = artifact.read_table("embeddings", ["item_id", "title", "brand", "category", "has_image"])
         self.item_ids: list[str] = self._metadata["item_id"].to_pylist()
+        self.categories: list[str] = self._metadata["category"].to_pylist()
         self.has_image: NDArray[np.bool_] = self._metadata["has_image"].to_numpy()
         self._tokenizer = TextTokenizer.load(folder / "tokenizer.json")
         self._query_tower = QueryTower.from_pretrained(folder / "query_tower")

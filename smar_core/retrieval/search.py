@@ -30,7 +30,9 @@ def read_queries(path: Path) -> list[tuple[str, str]]:
         if not tab:
             raise UserError(f"{path} line {number} has no tab", "write query_id<TAB>query")
         if not query_id or query_id.split() != [query_id]:
-            raise UserError(f"{path} line {number}: the query id {query_id!r} is blank or holds white space", "give it another id")
+            raise UserError(
+                f"{path} line {number}: the query id {query_id!r} is blank or holds white space", "give it another id"
+            )
         if query_id in queries:
             raise UserError(f"{path} line {number}: the query id {query_id!r} was used before", "give each query its own id")
         queries[query_id] = query
