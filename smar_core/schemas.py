@@ -129,7 +129,7 @@ def embedding_schema(embed_dim: int, *, has_image_tower: bool = True) -> pa.Sche
 
 PER_QUERY = _table(
     ("system", pa.string()),  # model, text_only, ...
-    ("source", pa.string()),  # clicks | judgments | clicks_unseen_pairs
+    ("source", pa.string()),  # clicks | clicks_unseen_pairs | clicks_unseen_items | judgments
     ("query_id", pa.string()),
     ("query", pa.string()),
     ("measure", pa.string()),  # R@50, P@50, nDCG@10, RR@10, ...

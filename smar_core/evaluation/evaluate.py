@@ -2,8 +2,8 @@
 
 Every system ranks the whole catalogue exactly; what the approximate index loses is reported apart (``ann``), so that a weak
 index is never mistaken for a weak model. Nothing is tuned here. ``scores.json`` is the run's ``metrics.json``:
-``{system: {slice: {"num_queries": n, measure: {"value", "low", "high"}}}}``, with ``judged`` of the same form plus counts, ``ann``,
-``differences`` (paired) and ``queries`` (how many were used). A slice without a query is left out.
+``{system: {slice: {"num_queries": n, measure: {"value", "low", "high"}}}}``, with ``judged`` of the same form plus counts,
+``ann``, ``differences`` (paired) and ``queries`` (how many were used). A slice without a query is left out.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -154,14 +154,14 @@ def summary_figures(scores: Mapping[str, Any]) -> dict[str, float]:
     >>> summary_figures({"model": {"fashion": {"num_queries": 2, "R@50": {"value": 0.5, "low": 0.0, "high": 1.0}}}})
     {'R@50_fashion': 0.5}
     """
-    figures = {}
+    figures: dict[str, float] = {}
     for source, prefix in ((scores, ""), (scores.get("judged", {}), "judged_")):
         for system, name in (("model", prefix), ("text_only", f"{prefix}text_only_")):
             for slice_name, end in (("overall", ""), ("fashion", "_fashion"), ("not_fashion", "_not_fashion")):
                 measures = source.get(system, {}).get(slice_name, {})
-                figures |= {
-                    f"{name}{measure}{end}": measures[measure]["value"] for measure in SUMMARY_MEASURES if measure in measures
-                }
+                for measure in SUMMARY_MEASURES:
+                    if measure in measures:
+                        figures[f"{name}{measure}{end}"] = measures[measure]["value"]
     return figures
 
 

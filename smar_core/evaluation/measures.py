@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from smar_core.retrieval.exact import NO_ITEM, Rows
 
@@ -39,7 +39,7 @@ class Qrels:
     grade_E: Values
 
     @classmethod
-    def build(cls, num_queries: int, queries: Sequence[int], rows: Sequence[int], grades: Sequence[float]) -> "Qrels":
+    def build(cls, num_queries: int, queries: ArrayLike, rows: ArrayLike, grades: ArrayLike) -> "Qrels":
         """Sort entries; of several with the same query and item the highest grade counts, and grade 0 is no entry."""
         query, row, grade = np.asarray(queries, np.int64), np.asarray(rows, np.int64), np.asarray(grades, np.float64)
         order = np.lexsort((-grade, row, query))

@@ -109,7 +109,7 @@ def rank_systems(
 
 def rank_ann(bundle: Bundle, encoded: EncodedTest, top_k: int) -> dict[str, Ranking]:
     """Rank with the approximate indexes: ``text``, ``multimodal`` and the routed ``model``."""
-    rankings = {modality: bundle.rank(encoded.query_QD, modality, top_k, exact=False) for modality in INDEXED}
+    rankings: dict[str, Ranking] = {modality: bundle.rank(encoded.query_QD, modality, top_k, exact=False) for modality in INDEXED}
     return {"model": route(rankings["multimodal"], rankings["text"], encoded.is_multimodal), **rankings}
 
 
@@ -129,7 +129,7 @@ def _encode_texts(
     device: torch.device,
     progress: Progress,
 ) -> Floats:
-    """Return S_t [N, D] alone, by showing the model items without pictures: the image towers, which are most of the work, rest."""
+    """Return S_t [N, D] alone: the model is shown items without pictures, so that its image tower, most of the work, rests."""
     model = model.to(device).eval()
     text_ND = np.empty((len(texts), model.config.embed_dim), dtype=np.float32)
     for start in range(0, len(texts), batch_size):
