@@ -1,0 +1,87 @@
+"""Geometry of the charts, against places worked out by hand."""
+
+import doctest
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smar_core.report import charts, page
+
+
+@pytest.mark.parametrize("module", [charts, page])
+def test_doctests(module: object) -> None:
+    outcome = doctest.testmod(module)  # type: ignore[arg-type]
+    assert outcome.attempted > 0 and outcome.failed == 0
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6))
+def test_ticks_cover_the_range_and_are_few(low: float, width: float) -> None:
+    ticks = charts.nice_ticks(low, low + width)
+    slack = 1e-6 * max(1.0, abs(low), width)
+    assert ticks[0] <= low + slack and ticks[-1] >= low + width - slack
+    assert 2 <= len(ticks) <= 8
+    assert list(ticks) == sorted(set(ticks))
+
+
+def test_a_line_spans_the_plot_from_corner_to_corner() -> None:
+    chart = charts.draw_lines("t", "y", {"text": [(0, 0.0), (100, 1.0)]}, {"text": "text"}, kept_step=50)
+    assert chart is not None
+    left, right = charts.LEFT, charts.WIDTH - charts.RIGHT
+    assert chart.lines[0].path == f"{left:.1f},{charts.HEIGHT - charts.BOTTOM:.1f} {right:.1f},{charts.TOP:.1f}"
+    assert chart.rule is not None and chart.rule.place == (left + right) / 2
+
+
+def test_points_that_are_not_finite_are_left_out() -> None:
+    assert charts.draw_lines("t", "y", {"text": [(1, math.nan)]}, {"text": "text"}) is None
+    chart = charts.draw_lines("t", "y", {"text": [(1, math.inf), (2, 0.5)]}, {"text": "text"})
+    assert chart is not None and len(chart.lines[0].marks) == 1
+
+
+def test_long_lines_are_thinned_to_means() -> None:
+    points = [(float(step), float(step % 2)) for step in range(1, 1501)]
+    chart = charts.draw_lines("t", "y", {"text": points}, {"text": "text"})
+    assert chart is not None
+    assert len(chart.lines[0].path.split()) == charts.MAX_POINTS
+    assert chart.lines[0].marks == ()
+
+
+def test_probabilities_fall_into_their_bins() -> None:
+    chart = charts.draw_probabilities([0.0, 0.05, 0.55, 1.0], [False, True, True, True], 0.5)
+    assert chart is not None
+    tips = [bar.tip for bar in chart.bars if not bar.tip.startswith("0 ")]
+    assert tips == [
+        "1 visual queries with P(q) from 0.0 to 0.1",
+        "1 other queries with P(q) from 0.0 to 0.1",
+        "1 visual queries with P(q) from 0.5 to 0.6",
+        "1 visual queries with P(q) from 0.9 to 1.0",
+    ]
+    assert charts.draw_probabilities([], [], 0.5) is None
+
+
+def test_lengths_above_ten_share_the_last_bar() -> None:
+    chart = charts.draw_lengths({"1": 0.5, "11": 0.3, "12": 0.2}, {"2": 1.0})
+    assert chart is not None
+    assert chart.x_ticks[-1].label == "10+"
+    assert chart.bars[-2].tip == "50.0% of true queries have 10+ words"
+
+
+def test_calibration_leaves_empty_bins_out() -> None:
+    full = {"num_queries": 4, "mean_probability": 0.5, "mean_label": 1.0}
+    chart = charts.draw_calibration([full, full | {"num_queries": 0}])
+    assert chart is not None and len(chart.circles) == 1
+    x, y, radius, _ = chart.circles[0]
+    assert (x, y, radius) == ((charts.LEFT + charts.WIDTH - charts.RIGHT) / 2, charts.TOP, 16)
+    assert charts.draw_calibration([full | {"num_queries": 0}]) is None
+
+
+def test_time_line_is_to_scale() -> None:
+    spans = charts.draw_time_line(
+        {"train": ("2025-03-01T00:00:00+00:00", "2025-03-04T00:00:00+00:00"), "test": ("2025-03-04", "2025-03-05")}
+    )
+    assert [(span.x, span.width) for span in spans] == [
+        (0, charts.STRIP_WIDTH * 0.75),
+        (charts.STRIP_WIDTH * 0.75, charts.STRIP_WIDTH * 0.25),
+    ]
+    assert charts.draw_time_line({}) == ()

@@ -1,0 +1,282 @@
+"""The report page: complete, self-contained, escaped, and content with whatever a run lacks."""
+
+import dataclasses
+import html.parser
+import random
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from smar_core import schemas
+from smar_core.data.demo_pictures import COLOURS, SHAPES, draw_product
+from smar_core.report.page import Example, ReportData, ResultItem, render_report
+
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+def made_up_report() -> ReportData:
+    """A report of every part, with figures that nobody measured."""
+    rng = random.Random(2)
+
+    def cell(value: float, half_width: float = 0.02) -> dict[str, float]:
+        return {"value": value, "low": value - half_width, "high": value + half_width}
+
+    def system(overall: float, fashion: float, other: float) -> dict[str, dict[str, Any]]:
+        slices = {
+            "overall": (1240, overall),
+            "fashion": (905, fashion),
+            "not_fashion": (335, other),
+            "seen_query": (1011, overall + 0.02),
+            "unseen_query": (229, overall - 0.06),
+            "unseen_pair": (840, overall - 0.1),
+        }
+        return {
+            name: {
+                "num_queries": num_queries,
+                "R@50": cell(value, 0.6 / num_queries**0.5),
+                "P@50": cell(value / 20, 0.002),
+                "nDCG@10": cell(value * 0.6),
+                "RR@10": cell(value * 0.7),
+            }
+            for name, (num_queries, value) in slices.items()
+        }
+
+    scores: dict[str, Any] = {
+        "model": system(0.734, 0.689, 0.894),
+        "text_only": system(0.672, 0.618, 0.896),
+        "text_only_pretrained": system(0.664, 0.607, 0.881),
+        "multimodal": system(0.731, 0.689, 0.884),
+        "image": system(0.35, 0.41, 0.12),
+        "click_memory": system(0.31, 0.3, 0.33),
+    }
+    scores["judged"] = {"model": system(0.5, 0.45, 0.7), "num_unknown_items": 12}
+    scores["ann"] = {"text": {"kind": "hnsw", "ANN_recall@50": 0.991}, "multimodal": {"kind": "hnsw", "ANN_recall@50": 0.987}}
+    lengths = {
+        "true": {"mean": 2.6, "histogram": {"1": 0.1, "2": 0.4, "3": 0.3, "4": 0.15, "5": 0.05}},
+        "synthetic": {"mean": 3.1, "histogram": {"1": 0.2, "2": 0.2, "3": 0.2, "4": 0.2, "5": 0.1, "6": 0.1}},
+    }
+    bins = [
+        {"low": n / 10, "high": (n + 1) / 10, "num_queries": count, "mean_probability": n / 10 + 0.05, "mean_label": label}
+        for n, (count, label) in enumerate(
+            [(160, 0.02), (12, 0.1), (6, 0.3), (4, 0.3), (0, 0.0), (4, 0.6), (5, 0.6), (9, 0.8), (25, 0.9), (300, 0.99)]
+        )
+    ]
+    gate = {
+        "num_queries": 525,
+        "auc": 0.985,
+        "accuracy": 0.961,
+        "calibration_error": 0.021,
+        "share_multimodal_queries": 0.66,
+        "share_multimodal_traffic": 0.71,
+        "bins": bins,
+    }
+    split = {"num_queries": 6100, "num_pairs": 30210, "num_clicks": 45200, "num_seen_queries": 900, "num_seen_pairs": 300}
+    training = {
+        "best_step": 900,
+        "num_steps": 1000,
+        "batch_size": 384,
+        "num_true_pairs": 30210,
+        "num_synthetic_pairs": 610000,
+        "num_distinct_synthetic_pairs_seen": 171234,
+        "num_parameters": 3141592,
+        "best": {"validation_R@50_multimodal": 0.74},
+    }
+    return ReportData(
+        title="Fashion & home, preset small",
+        scores=scores,
+        curves={"pretrain": curve(1000, rng), "finetune": curve(500, rng)},
+        training={"pretrain": training, "finetune": training | {"num_steps": 500, "best_step": 450, "num_synthetic_pairs": 0}},
+        gate_report={
+            "mode": "learned",
+            "threshold": 0.43,
+            "visual_categories": ["Apparel", "Footwear", "Accessories"],
+            "validation": gate,
+            "test": gate | {"auc": None},
+        },
+        gate_probabilities=[rng.betavariate(8, 0.7) for _ in range(350)] + [rng.betavariate(0.6, 8) for _ in range(175)],
+        gate_is_visual=[True] * 350 + [False] * 175,
+        statistics={
+            "items": {
+                "num_items": 18155,
+                "num_with_image": 18149,
+                "num_undecodable_images": 3,
+                "num_rejects": 0,
+                "image_width_px": 48,
+                "image_height_px": 64,
+                "top_categories": {"Apparel": 11000, "Footwear": 4000, "Home": 3155},
+            },
+            "clicks": {
+                "num_rows": 400800,
+                "num_rejects": 620,
+                "num_duplicates": 310,
+                "num_crawler_sessions": 2,
+                "num_crawler_rows": 1500,
+                "num_not_clicked": 340000,
+                "num_clicks": 58370,
+                "splits": {
+                    "train": split | {"start": "2026-08-01T00:00:03+00:00", "end": "2026-09-18T14:00:00+00:00"},
+                    "validation": split | {"start": "2026-09-18T14:00:00+00:00", "end": "2026-09-24T00:00:00+00:00"},
+                    "test": split | {"start": "2026-09-24T00:00:00+00:00", "end": "2026-09-29T23:59:00+00:00"},
+                },
+            },
+        },
+        drift={
+            "num_synthetic": 598000,
+            "num_requested": 610000,
+            "num_dropped_held_out": 812,
+            "num_given_up": 11188,
+            "length_words": lengths,
+            "token_jensen_shannon": 0.31,
+            "out_of_vocabulary_share": {"true": 0.004, "synthetic": 0.0},
+        },
+        bundle={"embed_dim": 144, "num_items": 18155, "index": {"kind": "hnsw", "num_links": 32}},
+        examples=[
+            example("red striped shirt", 0.33, 1.0, rng),
+            example("blue dress", 0.75, 0.25, rng),
+            example("usb-c cable 2 m", 1.0, 1.0, rng),
+        ],
+    )
+
+
+def curve(num_steps: int, rng: random.Random) -> pa.Table:
+    rows = []
+    for step in range(1, num_steps + 1):
+        for part, end in (("text", 1.4), ("image", 3.1), ("multimodal", 1.2)):
+            rows.append((step, f"loss_{part}", end + 4 / (1 + step / 80) + rng.gauss(0, 0.15)))
+        if step % 100 == 0:
+            for part, best in (("text", 0.67), ("image", 0.36), ("multimodal", 0.73)):
+                rows.append((step, f"validation_R@50_{part}", best * (1 - 0.5 * 0.7 ** (step / 100))))
+    return pa.table([pa.array(column) for column in zip(*rows, strict=True)], names=["step", "name", "value"]).cast(schemas.CURVE)
+
+
+def example(query: str, recall_text_only: float, recall_routed: float, rng: random.Random) -> Example:
+    def items(num_relevant: int) -> tuple[ResultItem, ...]:
+        return tuple(
+            ResultItem(
+                item_id=f"i{n}",
+                title="Tarnholt Women's Harbour Shirt with a rather long name",
+                brand="Tarnholt",
+                category="Apparel > Tops > Shirts",
+                score=0.8 - n / 50,
+                is_relevant=n < num_relevant,
+                picture=None if n == 6 else draw_product(rng.choice(SHAPES), rng.choice(tuple(COLOURS)), "striped", rng),
+            )
+            for n in range(10)
+        )
+
+    return Example(query, 0.97, "multimodal", items(1), items(4), recall_text_only, recall_routed)
+
+
+class _Reader(html.parser.HTMLParser):
+    """Checks nesting and collects what the page refers to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.references: list[str] = []
+        self.ids: list[str] = []
+        self.text: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.references += [value or "" for name, value in attrs if name in {"src", "href", "srcset", "data", "action"}]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def read(page: str) -> _Reader:
+    reader = _Reader()
+    reader.feed(page)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+def test_page_is_well_formed_and_asks_nothing_of_the_network() -> None:
+    page = render_report(made_up_report())
+    reader = read(page)
+    assert "script" not in reader.tags and "link" not in reader.tags
+    assert all(reference.startswith(("#", "data:image/jpeg;base64,")) for reference in reader.references)
+    assert {reference[1:] for reference in reader.references if reference.startswith("#")} <= set(reader.ids)
+    assert "@import" not in page and "url(" not in page
+    assert "None" not in "".join(reader.text) and "nan" not in page
+
+
+def test_page_says_the_headline_in_figures_and_words() -> None:
+    text = " ".join("".join(read(render_report(made_up_report())).text).split())
+    assert "SMAR0.7340.717 to 0.751" in text.replace(" 0.734 ", "0.734")
+    assert "+6.2" in text and "+7.1 points in fashion" in text and "\N{MINUS SIGN}0.2 elsewhere" in text
+    assert "1,240 queries" in text
+
+
+def test_wins_losses_and_clicked_items_are_marked() -> None:
+    page = render_report(made_up_report())
+    assert page.count("▲ win") == 1 and page.count("▼ loss") == 1 and page.count("= no difference") == 1
+    assert page.count('aria-label="clicked"') == 3 * (1 + 4)
+    assert "1 that pictures helped, 1 that they hurt, 1 without a difference" in page
+    assert page.count("no picture") == 6
+
+
+def test_everything_from_the_data_is_escaped() -> None:
+    data = made_up_report()
+    evil = "<script>alert('x')</script>"
+    item = dataclasses.replace(data.examples[0].routed[0], title=evil, brand=evil, category=evil)
+    examples = [dataclasses.replace(data.examples[0], query=evil, routed=(item,))]
+    gate = dict(data.gate_report) | {"visual_categories": [evil]}
+    statistics = dict(data.statistics) | {"items": dict(data.statistics["items"]) | {"top_categories": {evil: 3}}}
+    page = render_report(
+        dataclasses.replace(data, title=evil, examples=examples, gate_report=gate, statistics=statistics, bundle={evil: evil})
+    )
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") >= 8
+
+
+@pytest.mark.parametrize(
+    "name", ["curves", "training", "gate_report", "gate_probabilities", "statistics", "drift", "bundle", "examples"]
+)
+def test_a_missing_part_is_left_out(name: str) -> None:
+    data = made_up_report()
+    missing: dict[str, Any] = {name: type(getattr(data, name))()}
+    if name == "gate_probabilities":
+        missing["gate_is_visual"] = []
+    page = render_report(dataclasses.replace(data, **missing))
+    assert len(page) < len(render_report(data))
+    read(page)
+
+
+def test_scores_alone_make_a_page_and_so_does_nothing() -> None:
+    scores = {"model": made_up_report().scores["model"]}
+    assert "Scores" in render_report(ReportData("only scores", scores))
+    read(render_report(ReportData("nothing", {})))
+
+
+def test_a_gate_that_was_not_learned_has_no_histogram() -> None:
+    data = made_up_report()
+    page = render_report(dataclasses.replace(data, gate_report=dict(data.gate_report) | {"mode": "always_text"}))
+    assert "What the gate says" not in page and "always_text" in page
+
+
+def test_a_slice_without_a_value_shows_a_dash() -> None:
+    data = made_up_report()
+    empty = {"num_queries": 0, "R@50": {"value": None, "low": None, "high": None}}
+    scores = {"model": dict(data.scores["model"]) | {"unseen_query": empty}, "text_only": data.scores["text_only"]}
+    page = render_report(dataclasses.replace(data, scores=scores))
+    assert "<td>\N{EN DASH}</td>" in page
+
+
+def test_equal_data_gives_equal_text() -> None:
+    assert render_report(made_up_report()) == render_report(made_up_report())
