@@ -20,6 +20,9 @@ from smar_core.report import charts
 Cell = Mapping[str, float]
 """A measure's value with its interval: "value", "low", "high"."""
 
+Systems = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Cells by system, slice and measure; "num_queries" stands among the measures."""
+
 SYSTEMS: Mapping[str, tuple[str, str]] = {
     "model": ("SMAR", "routed: each query to the index that P(q) chooses"),
     "text_only": ("Text only", "the text index of the same model"),
@@ -35,8 +38,11 @@ SLICES: Mapping[str, str] = {
     "seen_query": "Seen queries",
     "unseen_query": "Unseen queries",
     "unseen_pair": "New pairs",
+    "unseen_item": "New items",
 }
 HEADLINE = "R@50"
+MAXIMUM = "_max"
+"""End of a measure's name: the most that a perfect ranking could reach."""
 
 _LOSS_STYLES = {"text": "text", "image": "image", "multimodal": "multimodal", "loss": "total"}
 _STAGE_NAMES = {"pretrain": "Pre-training", "finetune": "Fine-tuning"}
@@ -136,13 +142,16 @@ def render_report(data: ReportData) -> str:
     return page.render(
         data=data,
         version=__version__,
-        headline=_headline(systems),
+        headline=_headline(systems, data.scores.get("differences") or {}),
         interval_chart=_interval_chart(systems),
         tables=_score_tables(systems),
         judged_tables=_score_tables(_systems(data.scores.get("judged") or {})),
-        judged_facts=_facts(data.scores.get("judged") or {}),
+        judged_facts=_facts(
+            {name: value for name, value in (data.scores.get("judged") or {}).items() if name.startswith("num_")}
+        ),
+        num_excluded=(data.scores.get("queries") or {}).get("num_excluded", 0),
+        ann_rows=_ann_rows(data.scores),
         bundle_facts=_facts(data.bundle),
-        ann_facts=_facts(data.scores.get("ann") or {}),
         training=[_training(stage, data) for stage in _STAGE_NAMES if stage in data.training],
         gate_chart=_gate_chart(data),
         calibration_chart=charts.draw_calibration(_gate_bins(data.gate_report)),
@@ -173,7 +182,6 @@ def _environment() -> jinja2.Environment:
         "points": lambda difference: f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}"),
         "day": lambda iso: datetime.datetime.fromisoformat(iso).strftime("%-d %b %Y"),
         "data_uri": lambda jpeg: "data:image/jpeg;base64," + base64.b64encode(jpeg).decode(),
-        "words": lambda name: str(name).replace("_", " "),
     }
     return environment
 
@@ -193,7 +201,7 @@ def _format_percent(share: float) -> str:
     return f"{share:.0%}" if share in (0, 1) or 0.095 <= share < 0.995 else f"{share:.1%}"
 
 
-def _systems(scores: Mapping[str, Any]) -> dict[str, Mapping[str, Mapping[str, Any]]]:
+def _systems(scores: Mapping[str, Any]) -> Systems:
     """Return those entries that are systems: mappings of slices, each with its number of queries."""
     return {
         name: entry
@@ -202,32 +210,32 @@ def _systems(scores: Mapping[str, Any]) -> dict[str, Mapping[str, Mapping[str, A
     }
 
 
-def _headline(systems: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return the three figures at the top and what they mean, or None when model or text index was not measured."""
+def _headline(systems: Systems, differences: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the figures at the top, or None when model or text index was not measured."""
     ours, text = _cell(systems, "model", "overall", HEADLINE), _cell(systems, "text_only", "overall", HEADLINE)
     if ours is None or text is None:
         return None
-    difference = ours["value"] - text["value"]
     by_slice = {
-        name: ours_slice["value"] - text_slice["value"]
+        name: ours_there["value"] - text_there["value"]
         for name in ("fashion", "not_fashion")
-        if (ours_slice := _cell(systems, "model", name, HEADLINE)) and (text_slice := _cell(systems, "text_only", name, HEADLINE))
+        if (ours_there := _cell(systems, "model", name, HEADLINE)) and (text_there := _cell(systems, "text_only", name, HEADLINE))
     }
     return {
         "model": ours,
         "text_only": text,
-        "difference": difference,
+        "difference": ours["value"] - text["value"],
+        "paired": _cell(differences, "model - text_only", "overall", HEADLINE),
         "by_slice": by_slice,
         "num_queries": systems["model"]["overall"]["num_queries"],
     }
 
 
-def _cell(systems: Mapping[str, Mapping[str, Any]], system: str, slice_: str, measure: str) -> Cell | None:
+def _cell(systems: Systems, system: str, slice_: str, measure: str) -> Cell | None:
     cell = systems.get(system, {}).get(slice_, {}).get(measure)
-    return cell if isinstance(cell, Mapping) and cell.get("value") is not None else None
+    return cell if cell is not None and cell["value"] is not None else None
 
 
-def _interval_chart(systems: Mapping[str, Mapping[str, Any]]) -> charts.IntervalChart | None:
+def _interval_chart(systems: Systems) -> charts.IntervalChart | None:
     rows = []
     for name in systems.get("model", {}):
         cells = [
@@ -242,44 +250,67 @@ def _interval_chart(systems: Mapping[str, Mapping[str, Any]]) -> charts.Interval
 
 
 def _slice_label(name: str) -> str:
-    return SLICES.get(name, name.replace("_", " ").capitalize())
+    return SLICES.get(name, _sentence(name))
 
 
-def _score_tables(systems: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[ScoreTable]:
+def _sentence(name: str) -> str:
+    """Return a name as a person writes it.
+
+    >>> _sentence("text_only_distilled")
+    'Text only distilled'
+    """
+    return name.replace("_", " ").capitalize()
+
+
+def _score_tables(systems: Systems) -> list[ScoreTable]:
     """Return a table a measure, the headline measure first."""
+    every_slice = [slice_ for entry in systems.values() for slice_ in entry.values()]
+    measures = dict.fromkeys(name for slice_ in every_slice for name, cell in slice_.items() if isinstance(cell, Mapping))
+    shown = [name for name in measures if not name.endswith(MAXIMUM)]
+    return [_score_table(systems, measure) for measure in sorted(shown, key=lambda name: name != HEADLINE)]
+
+
+def _score_table(systems: Systems, measure: str) -> ScoreTable:
+    """Return one measure's table; its last row is the value of a perfect ranking, where that is known to be below 1."""
     slices = list(dict.fromkeys(name for entry in systems.values() for name in entry))
-    measures = dict.fromkeys(
-        measure
-        for entry in systems.values()
-        for slice_ in entry.values()
-        for measure, cell in slice_.items()
-        if isinstance(cell, Mapping)
-    )
-    tables = []
-    for measure in sorted(measures, key=lambda name: name != HEADLINE):
-        rows = []
-        for system in systems:
-            label, explanation = SYSTEMS.get(system, (system.replace("_", " ").capitalize(), ""))
-            rows.append((label, explanation, tuple(_cell(systems, system, name, measure) for name in slices)))
-        columns = tuple(
-            (_slice_label(name), max(entry[name]["num_queries"] for entry in systems.values() if name in entry))
-            for name in slices
-        )
-        columns_of_cells = [[row[2][n] for row in rows] for n in range(len(slices))]
-        best = tuple(max((cell["value"] for cell in column if cell is not None), default=None) for column in columns_of_cells)
-        tables.append(ScoreTable(measure, columns, tuple(rows), best))
-    return tables
+    rows = [
+        (*SYSTEMS.get(system, (_sentence(system), "")), tuple(_cell(systems, system, name, measure) for name in slices))
+        for system in systems
+    ]
+    columns = [[cells[place] for _, _, cells in rows] for place in range(len(slices))]
+    best = tuple(max((cell["value"] for cell in column if cell is not None), default=None) for column in columns)
+    maximum = tuple(_cell(systems, next(iter(systems)), name, measure + MAXIMUM) for name in slices)
+    if any(maximum):
+        rows.append(("Reachable maximum", "a perfect ranking", maximum))
+    labels = tuple((_slice_label(name), max(of[name]["num_queries"] for of in systems.values() if name in of)) for name in slices)
+    return ScoreTable(measure, labels, tuple(rows), best)
+
+
+def _ann_rows(scores: Mapping[str, Any]) -> list[tuple[str, Cell]]:
+    """Return what the approximate indexes keep: of the exact ranking, and of the relevance."""
+    ann = scores.get("ann") or {}
+    rows = [
+        (f"{modality} index, {measure} of the exact ranking", cell)
+        for modality, entry in ann.items()
+        for measure, cell in entry.items()
+        if measure.startswith("recall@")
+    ]
+    for label, systems in (("approximate", ann), ("exact", scores)):
+        cell = _cell(systems, "model", "overall", HEADLINE)
+        if ann and cell is not None:
+            rows.append((f"SMAR, routed, {HEADLINE}, {label} search", cell))
+    return rows
 
 
 def _facts(entry: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Flatten the plain numbers and words of nested mappings to (name, value)."""
+    """Flatten the numbers and words of nested mappings to (name, value); lists are joined by commas."""
     facts: list[tuple[str, Any]] = []
     for name, value in entry.items():
         if isinstance(value, Mapping):
-            if "num_queries" not in value and not all(isinstance(v, Mapping) and "num_queries" in v for v in value.values()):
-                facts += _facts(value, f"{prefix}{name}: ")
-        elif value is not None and not isinstance(value, list):
-            facts.append((f"{prefix}{name}".replace("_", " "), value))
+            facts += _facts(value, f"{prefix}{name}: ")
+        elif value is not None:
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+            facts.append(((prefix + name).replace("_", " "), shown))
     return facts
 
 

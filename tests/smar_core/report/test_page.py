@@ -30,12 +30,14 @@ def made_up_report() -> ReportData:
             "seen_query": (1011, overall + 0.02),
             "unseen_query": (229, overall - 0.06),
             "unseen_pair": (840, overall - 0.1),
+            "unseen_item": (91, overall - 0.12),
         }
         return {
             name: {
                 "num_queries": num_queries,
                 "R@50": cell(value, 0.6 / num_queries**0.5),
                 "P@50": cell(value / 20, 0.002),
+                "P@50_max": cell(0.06, 0.002),
                 "nDCG@10": cell(value * 0.6),
                 "RR@10": cell(value * 0.7),
             }
@@ -51,7 +53,13 @@ def made_up_report() -> ReportData:
         "click_memory": system(0.31, 0.3, 0.33),
     }
     scores["judged"] = {"model": system(0.5, 0.45, 0.7), "num_unknown_items": 12}
-    scores["ann"] = {"text": {"kind": "hnsw", "ANN_recall@50": 0.991}, "multimodal": {"kind": "hnsw", "ANN_recall@50": 0.987}}
+    scores["ann"] = {
+        "text": {"recall@50": cell(0.991)},
+        "multimodal": {"recall@50": cell(0.987)},
+        "model": system(0.733, 0.688, 0.893),
+    }
+    scores["differences"] = {"model - text_only": {"overall": {"num_queries": 1240, "R@50": cell(0.062, 0.012)}}}
+    scores["queries"] = {"num_test": 1243, "num_excluded": 3}
     lengths = {
         "true": {"mean": 2.6, "histogram": {"1": 0.1, "2": 0.4, "3": 0.3, "4": 0.15, "5": 0.05}},
         "synthetic": {"mean": 3.1, "histogram": {"1": 0.2, "2": 0.2, "3": 0.2, "4": 0.2, "5": 0.1, "6": 0.1}},
@@ -220,7 +228,16 @@ def test_page_says_the_headline_in_figures_and_words() -> None:
     text = " ".join("".join(read(render_report(made_up_report())).text).split())
     assert "SMAR0.7340.717 to 0.751" in text.replace(" 0.734 ", "0.734")
     assert "+6.2" in text and "+7.1 points in fashion" in text and "\N{MINUS SIGN}0.2 elsewhere" in text
-    assert "1,240 queries" in text
+    assert "+5.0 to +7.4" in text
+    assert "1,240 queries" in text and "3 test queries without" in text
+
+
+def test_tables_show_the_reachable_maximum_and_the_loss_of_the_index() -> None:
+    text = " ".join("".join(read(render_report(made_up_report())).text).split())
+    assert "P@50_max" not in text
+    assert text.count("Reachable maximum") == 2  # clicks and judgments
+    assert "text index, recall@50 of the exact ranking0.991" in text
+    assert "approximate search0.733" in text and "exact search0.734" in text
 
 
 def test_wins_losses_and_clicked_items_are_marked() -> None:
