@@ -1,0 +1,56 @@
+# Everything a newcomer needs; `make help` lists it. Each target sets up by itself.
+
+IS_RECENT := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+  $$python -c '$(IS_RECENT)' 2>/dev/null && echo $$python && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint types compile bench lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv with the locked versions
+
+$(STAMP): requirements.lock setup.cfg pyproject.toml
+	@$(or $(PYTHON),false) -c '$(IS_RECENT)' || { echo "SMAR needs Python 3.11 or newer: name one with make PYTHON=PATH" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(BIN)/python -m pip check
+	@touch $@
+
+demo: setup ## draw a shop and run the whole pipeline on it: runs/demo/report.html
+	$(BIN)/smar demo --out runs/demo
+
+test: setup ## run the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+
+check: lint types test ## what CI runs: lint, types, test
+
+lint: setup ## check format, style and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: setup ## check types
+	$(BIN)/mypy
+
+compile: setup ## write the compiled pipeline, manifests/pipelines/training.yaml
+	$(BIN)/smar compile
+
+bench: setup ## measure speed and memory of the stages (preset small, on the demo shop)
+	$(BIN)/python -m benchmarks
+
+lock: setup ## resolve setup.cfg's requirements anew into requirements.lock, keeping versions that still fit
+	{ sed '/^[^#]/,$$d' requirements.lock; $(BIN)/pip-compile --quiet --extra dev --strip-extras --no-header --no-annotate --no-emit-options \
+	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --constraint requirements.lock --output-file - pyproject.toml \
+	  | sed 's/+cpu$$//; /^ *#/d; /^$$/d'; } > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+
+clean: ## remove .venv, runs and caches
+	rm -rf $(VENV) .smar runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
