@@ -107,13 +107,14 @@ GATE_QUERIES = _table(
 """The gate's labels and answers for every true query."""
 
 
-def embedding_schema(embed_dim: int, *, has_image_tower: bool = True) -> pa.Schema:
+def embedding_schema(embed_dim: int) -> pa.Schema:
     """Schema of the exported items: metadata for display and L2-normalised float32 embeddings.
 
-    ``image`` is null for an item without a picture. ``multimodal`` of such an item equals ``text``.
+    Of an item without a picture ``multimodal`` equals ``text``, and ``image`` is all zeros: pyarrow 25 cannot read a null of
+    a fixed-size list back from Parquet.
     """
     vector = pa.list_(pa.field("element", pa.float32(), nullable=False), embed_dim)
-    columns: list[tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]] = [
+    return _table(
         ("item_id", pa.string()),
         ("title", pa.string()),
         ("brand", pa.string()),
@@ -121,10 +122,8 @@ def embedding_schema(embed_dim: int, *, has_image_tower: bool = True) -> pa.Sche
         ("has_image", pa.bool_()),
         ("text", vector),
         ("multimodal", vector),
-    ]
-    if has_image_tower:
-        columns.append(("image", vector, True))
-    return _table(*columns)
+        ("image", vector),
+    )
 
 
 PER_QUERY = _table(

@@ -164,10 +164,7 @@ class Bundle:
         """Return the items' embeddings [N, D], L2-normalised; rows of ``image`` without a picture are zero."""
         if modality not in self._embeddings:
             column = self._artifact.read_table("embeddings", [modality])[modality].combine_chunks()
-            embedding_ND = np.zeros((len(column), self.settings["embed_dim"]), dtype=np.float32)
-            present = column.is_valid().to_numpy(zero_copy_only=False)
-            embedding_ND[present] = column.flatten().to_numpy().reshape(-1, embedding_ND.shape[1])
-            self._embeddings[modality] = embedding_ND
+            self._embeddings[modality] = column.flatten().to_numpy().reshape(len(column), -1)
         return self._embeddings[modality]
 
     def _index(self, modality: Literal["text", "multimodal"]) -> ItemIndex:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import torch
 
 from smar_core.artifact import Artifact, create_artifact, write_json
 from smar_core.config import ExportConfig, RuntimeConfig
@@ -42,7 +43,7 @@ def export_embeddings(
         gate: Artifact of kind ``gate``.
         output: Folder of the bundle.
         config: The index and its parameters.
-        runtime: Device.
+        runtime: Device and threads.
         context: Surroundings of the stage.
 
     Returns:
@@ -51,6 +52,7 @@ def export_embeddings(
     Raises:
         UserError: The index' parameters do not fit the model.
     """
+    torch.set_num_threads(runtime.num_threads)
     device = resolve_device(runtime)
     model = SmarModel.from_pretrained(finetuned.path)
     check_parameters(config, model.config.embed_dim)
@@ -97,11 +99,7 @@ def embedding_table(items: Artifact, embeddings: CatalogueEmbeddings) -> pa.Tabl
     order = _id_order(embeddings.item_ids)
     schema = embedding_schema(embeddings.text.shape[1])
     vectors = [
-        pa.FixedSizeListArray.from_arrays(
-            pa.array(getattr(embeddings, name)[order].ravel()),
-            type=schema.field(name).type,
-            mask=pa.array(~embeddings.has_image[order]) if name == "image" else None,
-        )
+        pa.FixedSizeListArray.from_arrays(pa.array(getattr(embeddings, name)[order].ravel()), type=schema.field(name).type)
         for name in ("text", "multimodal", "image")
     ]
     columns = [*metadata.take(pa.array(order)).columns, *vectors]
