@@ -283,6 +283,14 @@ def load_config(preset: str | None = None, overrides: Iterable[str] = ()) -> Pip
     return parse_config(values)
 
 
+def override_config(config: PipelineConfig, overrides: Iterable[str]) -> PipelineConfig:
+    """Return a configuration with ``section.key=value`` overrides applied; raises UserError as ``load_config`` does."""
+    values = config.model_dump(mode="json")
+    for override in overrides:
+        _apply_override(values, override)
+    return parse_config(values)
+
+
 def parse_config(values: Mapping[str, Any]) -> PipelineConfig:
     """Validate nested values into a ``PipelineConfig``; raises UserError naming the key, its value and the remedy."""
     try:

@@ -1,0 +1,68 @@
+"""Component of the first stage: data preparation."""
+
+from kfp import dsl
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+def prepare_data(
+    items: dsl.Output[dsl.Dataset],
+    clicks: dsl.Output[dsl.Dataset],
+    tokenizer: dsl.Output[dsl.Artifact],
+    rejects: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+    items_path: str,
+    clicks_path: str,
+    images_path: str,
+    column_map: str,
+    items_digest: str,
+    clicks_digest: str,
+    images_digest: str,
+    prepare_section: str,
+    runtime: str,
+    code_digest: str,
+) -> None:
+    """Clean the catalogue and the click log, split by time, learn the vocabulary.
+
+    Args:
+        items: The cleaned catalogue with its pictures.
+        clicks: Clicks by split.
+        tokenizer: The vocabulary.
+        rejects: Rows that could not be used, and why.
+        metrics: Figures of the stage.
+        items_path: Catalogue: file, folder or URI.
+        clicks_path: Click log: file, folder or URI.
+        images_path: What image paths of the catalogue are relative to; "" for none.
+        column_map: JSON of the input's column for each of our fields that is named otherwise.
+        items_digest: Digest of the catalogue's files, for the cache and for lineage.
+        clicks_digest: Digest of the click log's files.
+        images_digest: Digest of the pictures' files; "" for none.
+        prepare_section: Config section ``prepare`` as JSON.
+        runtime: Config section ``runtime`` as JSON.
+        code_digest: Digest of the code that runs here, for the cache.
+    """
+    import json
+
+    from components.stage import open_stage
+    from smar_core.config import PrepareConfig, RuntimeConfig
+
+    with open_stage(
+        "prepare_data",
+        inputs={},
+        outputs={"items": items, "clicks": clicks, "tokenizer": tokenizer, "rejects": rejects},
+        sections={"prepare": prepare_section, "runtime": runtime},
+        metrics=metrics,
+        code_digest=code_digest,
+        files={"items_file": items_digest, "clicks_file": clicks_digest, "images_file": images_digest},
+    ) as stage:
+        from smar_core.data.prepare import prepare_data as prepare
+        from smar_core.data.sources import PrepareOutputs, Sources
+
+        stage.figures = prepare(
+            Sources(items_path, clicks_path, images_path or None, json.loads(column_map)),
+            PrepareOutputs(**stage.outputs),
+            stage.section(PrepareConfig),
+            stage.section(RuntimeConfig),
+            stage.context,
+        )

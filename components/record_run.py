@@ -1,0 +1,62 @@
+"""Component of the last task, never cached: ties the stages of a pipeline run together, those that the cache answered too."""
+
+from kfp import dsl
+
+from components.image import IMAGE
+
+
+@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+def record_run(
+    items: dsl.Input[dsl.Dataset],
+    clicks: dsl.Input[dsl.Dataset],
+    tokenizer: dsl.Input[dsl.Artifact],
+    rejects: dsl.Input[dsl.Dataset],
+    synthetic: dsl.Input[dsl.Dataset],
+    pretrained: dsl.Input[dsl.Model],
+    gate: dsl.Input[dsl.Model],
+    finetuned: dsl.Input[dsl.Model],
+    bundle: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    items_digest: str,
+    clicks_digest: str,
+    images_digest: str,
+    judgments_digest: str,
+    tracking: str,
+) -> None:
+    """Tell MLflow, and whoever started the run, what the pipeline run made.
+
+    Args:
+        items: The cleaned catalogue.
+        clicks: Clicks by split.
+        tokenizer: The vocabulary.
+        rejects: Rows that could not be used.
+        synthetic: Synthetic queries.
+        pretrained: The pre-trained model.
+        gate: P(q).
+        finetuned: The fine-tuned model.
+        bundle: What serves queries.
+        evaluation: Measures and report.
+        items_digest: Digest of the catalogue's files.
+        clicks_digest: Digest of the click log's files.
+        images_digest: Digest of the pictures' files; "" for none.
+        judgments_digest: Digest of the judgments' files; "" without judgments.
+        tracking: Config section ``tracking`` as JSON.
+    """
+    from components.record import record
+
+    record(
+        {
+            "items": items,
+            "clicks": clicks,
+            "tokenizer": tokenizer,
+            "rejects": rejects,
+            "synthetic": synthetic,
+            "pretrained": pretrained,
+            "gate": gate,
+            "finetuned": finetuned,
+            "bundle": bundle,
+            "evaluation": evaluation,
+        },
+        {"items": items_digest, "clicks": clicks_digest, "images": images_digest, "judgments": judgments_digest},
+        tracking,
+    )

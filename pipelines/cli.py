@@ -1,0 +1,238 @@
+"""The command line ``smar``.
+
+Exit codes: 0; 2 for a mistake that the user can mend, told in one sentence on standard error; 1 for a fault of ours; 130 for
+an interrupt. Everything heavy is imported inside the commands, so that ``smar --help`` answers at once.
+"""
+
+import os
+import sys
+import time
+import traceback
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from smar_core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_OUR_FAULT, EXIT_USER_ERROR, UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="""Train and evaluate product retrieval for text queries over items with text and pictures (SMAR).
+
+Start with `smar demo`: it draws a small shop, trains on it, and leaves a report in runs/demo. For your own shop:
+
+`smar run --items items.parquet --clicks clicks.parquet --out runs/first`
+
+Exit codes: 0; 2 a mistake in the call or the data, named on standard error; 1 a fault of this program; 130 interrupted.""",
+)
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="SECTION.KEY=VALUE", help="Override a setting, for example pretrain.num_steps=200. Repeatable."
+    ),
+]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Run every stage, even those whose inputs, settings and code are unchanged.")
+]
+
+
+class Runner(StrEnum):
+    """How a stage runs."""
+
+    subprocess = "subprocess"
+    docker = "docker"
+
+
+class Mode(StrEnum):
+    """Which index answers."""
+
+    routed = "routed"
+    text = "text"
+    multimodal = "multimodal"
+
+
+RunnerOption = Annotated[Runner, typer.Option(help="Run each stage in a process of this environment, or in a container.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs/demo"),
+    settings: Overrides = None,
+    runner: RunnerOption = Runner.subprocess,
+    no_cache: NoCache = False,
+) -> None:
+    """Draw a small shop with a click log, run the whole pipeline on it, and leave a report. Needs no download."""
+    from rich.console import Console
+
+    from pipelines.demo_data import demo_data
+    from pipelines.state import StateFolder
+    from pipelines.training_run import RunRequest, run_training
+    from smar_core.data.sources import Sources
+
+    data = demo_data(StateFolder.of(Path.cwd()))
+    sources = Sources(str(data / "items.parquet"), str(data / "clicks.parquet"))
+    judgments = str(data / "judgments.parquet")
+    run_training(RunRequest(sources, judgments, "demo", tuple(settings or ()), out, runner.value, not no_cache), Console())
+
+
+@app.command()
+def run(
+    items: Annotated[
+        str, typer.Option(help="Catalogue: Parquet, CSV or JSON lines; file, folder or URI. Needs item_id and title.")
+    ],
+    clicks: Annotated[str, typer.Option(help="Click log, likewise. Needs query, item_id and timestamp.")],
+    out: Annotated[Path, typer.Option(help="Folder for metrics.json, report.html, bundle/ and more.")],
+    judgments: Annotated[str | None, typer.Option(help="Graded judgments (query, item_id, grade), for evaluation alone.")] = None,
+    images: Annotated[str | None, typer.Option(help="Folder or URI that image paths of the catalogue are relative to.")] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", metavar="FIELD=COLUMN", help="Your column for one of our fields, for example title=name. Repeatable."
+        ),
+    ] = None,
+    preset: Annotated[str, typer.Option(help="Settings to start from: demo, small or paper.")] = "small",
+    settings: Overrides = None,
+    runner: RunnerOption = Runner.subprocess,
+    no_cache: NoCache = False,
+) -> None:
+    """Run the whole pipeline on a catalogue and a click log.
+
+    The same command after an interrupt goes on where it stopped. Stages whose inputs, settings and code are unchanged are
+    taken from the cache in `.smar`.
+    """
+    from rich.console import Console
+
+    from pipelines.preflight import absolute, parse_column_map
+    from pipelines.training_run import RunRequest, run_training
+    from smar_core.data.sources import Sources
+
+    sources = Sources(
+        items=absolute(items),
+        clicks=absolute(clicks),
+        images=absolute(images) if images is not None else None,
+        column_map=parse_column_map(columns or []),
+    )
+    graded = absolute(judgments) if judgments is not None else None
+    run_training(RunRequest(sources, graded, preset, tuple(settings or ()), out, runner.value, not no_cache), Console())
+
+
+@app.command()
+def stage(
+    name: Annotated[str, typer.Argument(help="prepare_data, generate_synthetic_queries, pretrain, train_gate, finetune, ...")],
+    earlier: Annotated[
+        Path, typer.Option("--from", metavar="RUN", help="OUT folder of an earlier run, whose artifacts are read.")
+    ],
+    settings: Overrides = None,
+) -> None:
+    """Run one stage alone on an earlier run's artifacts, and say where its outputs are. The earlier run stays as it is."""
+    from rich.console import Console
+
+    from pipelines.single_stage import run_stage
+
+    run_stage(name, earlier, tuple(settings or ()), Console())
+
+
+@app.command("compile")
+def compile_command(
+    out: Annotated[Path | None, typer.Option(help="File to write. [default: manifests/pipelines/training.yaml]")] = None,
+) -> None:
+    """Write the pipeline as YAML for a Kubeflow cluster; the local runner executes the same file."""
+    from pipelines.compile import COMPILED, compile_pipeline
+
+    path = out or COMPILED
+    try:
+        compile_pipeline(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror})", "name another file with --out") from None
+    typer.echo(path)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 5000) -> None:
+    """Show the runs of this folder in MLflow's page, on this machine only. Ctrl-C ends it."""
+    from pipelines.preflight import tracking_uri
+    from smar_core.config import TrackingConfig
+
+    uri = tracking_uri(TrackingConfig(), Path.cwd())
+    if uri.startswith("http"):
+        typer.echo(f"the runs are at {uri}")
+        return
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
+    os.execv(sys.executable, command)
+
+
+@app.command()
+def search(
+    bundle: Annotated[Path, typer.Argument(help="A bundle folder, for example runs/demo/bundle.")],
+    query: Annotated[str | None, typer.Argument(help="What to search for.")] = None,
+    queries: Annotated[Path | None, typer.Option(help="File of query_id<TAB>query lines, instead of QUERY.")] = None,
+    out: Annotated[Path | None, typer.Option(help="TREC run file to write for --queries.")] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="Items a query.")] = 10,
+    mode: Annotated[Mode, typer.Option(help="Let P(q) choose the index, or name it.")] = Mode.routed,
+) -> None:
+    """Search a bundle, for one query or for a file of them."""
+    from pipelines.searching import search_one, search_queries
+
+    if (query is None) == (queries is None):
+        raise UserError("give either QUERY or --queries", "write for example: smar search runs/demo/bundle 'blue dress'")
+    if query is not None:
+        if out is not None:
+            raise UserError("--out goes with --queries", "leave it out for a single query")
+        search_one(bundle, query, top_k, mode.value)
+    elif queries is not None:
+        if out is None:
+            raise UserError("--queries needs a run file to write", "name it with --out")
+        search_queries(bundle, queries, out, top_k, mode.value)
+
+
+def main() -> None:
+    """Entry point of the program ``smar``."""
+    sys.exit(invoke(sys.argv[1:]))
+
+
+def invoke(arguments: list[str]) -> int:
+    """Run a command line, print what went wrong, and return the exit code."""
+    try:
+        code = app(arguments, prog_name="smar", standalone_mode=False)
+    except UserError as error:
+        return _complain(str(error), EXIT_USER_ERROR)
+    except TyperException as error:
+        return _complain_of_usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        return _complain("interrupted; the same command goes on where it stopped.", EXIT_INTERRUPTED)
+    except Exception as error:
+        return _complain_of_ourselves(error)
+    return code if isinstance(code, int) else EXIT_OK
+
+
+def _complain(sentence: str, code: int) -> int:
+    print(f"smar: {sentence}", file=sys.stderr)
+    return code
+
+
+def _complain_of_usage(error: TyperException) -> int:
+    message = " ".join(error.format_message().split()) if hasattr(error, "format_message") else str(error)
+    if not message:
+        return EXIT_USER_ERROR
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "smar"
+    return _complain(f"{message} See {command} --help.", EXIT_USER_ERROR)
+
+
+def _complain_of_ourselves(error: Exception) -> int:
+    from pipelines.local import PipelineFailedError
+
+    if isinstance(error, PipelineFailedError):
+        return _complain(str(error), EXIT_OUR_FAULT)
+    log = Path.cwd() / ".smar" / f"crash-{time.strftime('%Y%m%d-%H%M%S')}.txt"
+    log.parent.mkdir(exist_ok=True)
+    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return _complain(
+        f"a fault of this program ({type(error).__name__}: {' '.join(str(error).split())[:200]}); see {log}.", EXIT_OUR_FAULT
+    )

@@ -1,0 +1,98 @@
+"""Digest of the code that a component runs, so that a change of code re-runs the stages that use it and no other.
+
+The digest covers the import closure of the component's file within ``components`` and ``smar_core``, found in the syntax
+trees, imports inside functions included. It is taken of the trees without docstrings, so that words and layout can be
+improved without a training. Templates count too: they shape the report. Not covered: libraries (a new lock calls for
+``--no-cache``), modules that only watch a stage, and the config's, whose values are parameters themselves.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from smar_core.digest import digest_file, digest_json
+
+ROOTS = ("components", "smar_core")
+EXEMPT = frozenset(
+    {
+        "components.image",
+        "components.side",
+        "components.surroundings",
+        "components.tracking",
+        "smar_core.config",
+        "smar_core.progress",
+    }
+)
+"""Modules that cannot change what a stage makes from given inputs and config values."""
+
+
+def code_digest(module: str) -> str:
+    """Return the digest of a module and everything of this project that it imports, directly or not.
+
+    Args:
+        module: For example ``components.pretrain``.
+    """
+    return digest_json({name: _digest_module(path) for name, path in import_closure(module).items()})
+
+
+def import_closure(module: str) -> dict[str, Path]:
+    """Return the files of a module's import closure within the project, by module name."""
+    found: dict[str, Path] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = _module_file(name)
+        if name in found or name in EXEMPT or path is None:
+            continue
+        found[name] = path
+        waiting += _imported(path)
+    return dict(sorted(found.items()))
+
+
+@cache
+def _module_file(name: str) -> Path | None:
+    """Return the file of one of the project's modules; None for a name that is none."""
+    package, _, last = name.rpartition(".")
+    if name.partition(".")[0] not in ROOTS or not (package == "" or (_module_file(package) or Path()).name == "__init__.py"):
+        return None
+    if package == "":
+        spec = find_spec(name)
+        return Path(spec.origin) if spec is not None and spec.origin else None
+    folder = _module_file(package).parent  # type: ignore[union-attr]
+    candidates = (folder / last / "__init__.py", folder / f"{last}.py")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _imported(path: Path) -> Iterator[str]:
+    """Yield every name that a file may import: packages above it come with it, and ``from a import b`` may name a module."""
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            yield from (".".join(parts[: length + 1]) for length in range(len(parts)))
+
+
+def _digest_module(path: Path) -> str:
+    tree = _tree(path)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
+            node, clean=False
+        ):
+            node.body = node.body[1:]
+    templates = {
+        str(f.relative_to(path.parent)): digest_file(f) for f in sorted((path.parent / "templates").glob("**/*")) if f.is_file()
+    }
+    code = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return digest_json({"code": code, "templates": templates})
+
+
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))

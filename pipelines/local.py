@@ -1,0 +1,168 @@
+"""Running a compiled pipeline on this machine.
+
+The command line (this module) starts a worker process, in which Kubeflow's local runner executes the compiled YAML, follows
+the stages through their side files, and turns what they left into an exception. The worker has a session of its own, so that
+Ctrl-C reaches the command line alone, which then ends the worker with everything below it.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from components.record import NAME as RECORD_RUN
+from components.side import RECORD, StageError, StageState, read_state
+from components.surroundings import Surroundings
+from pipelines import local_worker
+from pipelines.state import RunFolder
+from smar_core.artifact import write_json
+from smar_core.errors import UserError
+
+Follower = Callable[[Mapping[str, StageState]], None]
+"""Called several times a second with the state of every stage."""
+
+_POLL_SECONDS = 0.2
+_PATIENCE_SECONDS = 5.0
+
+
+class PipelineFailedError(RuntimeError):
+    """A stage failed, and not by a mistake of the user.
+
+    Args:
+        problem: What happened: a clause.
+        log: Where everything that was printed stands.
+    """
+
+    def __init__(self, problem: str, log: Path) -> None:
+        super().__init__(f"{problem}; see {log}.")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a pipeline run came to.
+
+    Attributes:
+        states: Last state of each stage.
+        record: What ``record_run`` left: artifacts and MLflow ids; empty for a stage that ran alone.
+    """
+
+    states: Mapping[str, StageState]
+    record: Mapping[str, Any]
+
+
+def run_job(
+    job: local_worker.Job, run: RunFolder, around: Surroundings, stages: Sequence[str], num_threads: int, follow: Follower
+) -> Outcome:
+    """Run a job in a worker process and wait for its end.
+
+    Args:
+        job: What to run.
+        run: Folder of the run.
+        around: What the stages are told through their environment.
+        stages: Stages to follow.
+        num_threads: Threads of the numerical libraries, set before any of them is loaded.
+        follow: Told of the stages' progress.
+
+    Raises:
+        UserError: A stage found a mistake that the user can mend.
+        PipelineFailedError: Anything else went wrong.
+        KeyboardInterrupt: The run was interrupted; nothing of it runs any more.
+    """
+    write_json(run.job, job.model_dump(mode="json"))
+    environment = os.environ | dict(worker_environment(around, num_threads))
+    with run.keep_alive(), _terminate_as_interrupt(), run.log.open("wb") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", local_worker.__name__, str(run.job)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    worker.wait(_POLL_SECONDS)
+                states = {stage: read_state(run.side, stage) for stage in stages}
+                follow(states)
+                if worker.returncode is not None:
+                    break
+        finally:
+            _end(worker)
+    if worker.returncode != 0:
+        raise _explain(run, [*stages, RECORD_RUN, local_worker.NAME], worker.returncode)
+    return Outcome(states, read_record(run))
+
+
+def worker_environment(around: Surroundings, num_threads: int) -> Mapping[str, str]:
+    """Return the variables that the worker and its stages are given beside those of this process."""
+    return dict(around.as_environment()) | {
+        "OMP_NUM_THREADS": str(num_threads),
+        "MKL_NUM_THREADS": str(num_threads),
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def read_record(run: RunFolder) -> Mapping[str, Any]:
+    """Return what ``record_run`` left; empty when it was not part of the pipeline."""
+    path = run.side / RECORD
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return record
+
+
+def _explain(run: RunFolder, names: Sequence[str], code: int) -> Exception:
+    """Return the exception that says why a worker ended badly."""
+    states = {name: read_state(run.side, name) for name in names}
+    errors: list[StageError] = [state.error for state in states.values() if state.error is not None]
+    if errors:
+        first = errors[0]
+        if first.kind == "user":
+            return UserError(first.problem, first.remedy)
+        return PipelineFailedError(f"stage {first.stage} failed ({first.problem})", run.log)
+    cut_short = [name for name, state in states.items() if state.is_started and state.seconds is None]
+    if cut_short:
+        return PipelineFailedError(f"stage {cut_short[0]} was ended from outside (for want of memory?)", run.log)
+    return PipelineFailedError(f"Kubeflow's local runner ended with code {code}", run.log)
+
+
+def _end(worker: "subprocess.Popen[bytes]") -> None:
+    """End the worker and everything of its session."""
+    if worker.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            worker.wait(_PATIENCE_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(worker.pid, signal.SIGKILL)
+    worker.wait()
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM and SIGHUP as Ctrl-C within the block (signals reach the main thread only)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, _interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(signal_number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

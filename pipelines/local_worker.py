@@ -1,0 +1,117 @@
+"""The process in which Kubeflow's local runner works: ``python -m pipelines.local_worker JOB``.
+
+A process of its own, because the runner prints a flood, has no way to be stopped, and keeps its settings in globals. It ends
+with the exit code of the pipeline; what went wrong stands in the side files.
+"""
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from pydantic import BaseModel
+
+from components.side import SideFiles, die_with_starter
+from components.surroundings import Surroundings
+from components.tracking import Tracker
+from smar_core.errors import EXIT_INTERRUPTED
+
+NAME = "pipeline"
+"""Name under which the worker leaves an error of its own."""
+
+
+class Job(BaseModel):
+    """What the worker is to do.
+
+    Attributes:
+        pipeline: The compiled pipeline.
+        arguments: Its parameters.
+        pipeline_root: Folder that Kubeflow writes to.
+        cache_root: Folder of its cache entries.
+        use_cache: Whether stages may be taken from the cache.
+        runner: How a task runs.
+        mounts: Folders that a container may write.
+        read_only_mounts: Folders and files that a container may read.
+        environment: Variables that a container is given.
+        run_name: Name of the run in MLflow.
+        parameters: What MLflow shows of the run in its table.
+        files: URI and digest of each input file, by name.
+    """
+
+    pipeline: Path
+    arguments: dict[str, str]
+    pipeline_root: Path
+    cache_root: Path
+    use_cache: bool
+    runner: str
+    mounts: list[Path] = []
+    read_only_mounts: list[Path] = []
+    environment: dict[str, str] = {}
+    run_name: str
+    parameters: dict[str, str] = {}
+    files: dict[str, tuple[str, str]] = {}
+
+
+class _Stopped(BaseException):
+    """The process was told to end."""
+
+
+def main(job_file: Path) -> int:
+    """Run the job and return the exit code."""
+    around = Surroundings.read()
+    assert around.side is not None and around.tracking_uri is not None
+    die_with_starter(around.side)
+    signal.signal(signal.SIGTERM, _stop)
+    side = SideFiles(around.side, NAME)
+    tracker: Tracker | None = None
+    try:
+        job = Job.model_validate_json(job_file.read_text(encoding="utf-8"))
+        tracker = Tracker.open(around)
+        tracker.describe(job.run_name, job.parameters, job.files)
+        _run(job)
+        tracker.end()
+    except _Stopped:
+        if tracker is not None:
+            tracker.abandon("KILLED", "it was told to stop")
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        side.failed(error)
+        if tracker is not None:
+            tracker.abandon("FAILED", f"{type(error).__name__}: {error}")
+        raise
+    return 0
+
+
+def _run(job: Job) -> None:
+    from kfp import components, local
+
+    from pipelines import verified_cache
+
+    verified_cache.install(use_cache=job.use_cache)
+    local.init(
+        runner=_runner(job),
+        pipeline_root=str(job.pipeline_root),
+        enable_caching=True,
+        cache_root=str(job.cache_root),
+    )
+    components.load_component_from_file(str(job.pipeline))(**job.arguments)
+
+
+def _runner(job: Job) -> object:
+    from kfp import local
+
+    if job.runner == "subprocess":
+        return local.SubprocessRunner(use_venv=False)
+    from docker.types import Mount
+
+    writable = [Mount(str(path), str(path), type="bind") for path in job.mounts]
+    readable = [Mount(str(path), str(path), type="bind", read_only=True) for path in job.read_only_mounts]
+    return local.DockerRunner(network_mode="host", mounts=writable + readable, environment=job.environment)
+
+
+def _stop(signal_number: int, frame: FrameType | None) -> None:
+    raise _Stopped
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,89 @@
+"""What is looked at before anything runs, so that a slip costs a second and not half an hour."""
+
+import os
+from pathlib import Path
+
+from components.image import IMAGE
+from components.surroundings import TRACKING_URI
+from components.tracking import check_uri, default_uri
+from smar_core.config import TrackingConfig
+from smar_core.errors import UserError
+
+RUNNERS = ("subprocess", "docker")
+
+
+def parse_column_map(pairs: list[str]) -> dict[str, str]:
+    """Parse ``field=column`` pairs.
+
+    Raises:
+        UserError: A pair has another form, or a field is mapped twice.
+
+    >>> parse_column_map(["title=name"])
+    {'title': 'name'}
+    """
+    column_map: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, column = pair.partition("=")
+        if not equals or not name.strip() or not column.strip():
+            raise UserError(f"--map {pair!r} is not of the form field=column", "write for example --map title=product_name")
+        if name.strip() in column_map:
+            raise UserError(f"--map names the field {name.strip()!r} twice", "map it to one column")
+        column_map[name.strip()] = column.strip()
+    return column_map
+
+
+def absolute(path: str) -> str:
+    """Return a local path made absolute; a URI as it is."""
+    return path if "://" in path else str(Path(path).expanduser().resolve())
+
+
+def check_out(out: Path) -> None:
+    """See whether results can be left in a folder.
+
+    Raises:
+        UserError: It is a file, or cannot be made or written.
+    """
+    existing = next(folder for folder in (out.resolve(), *out.resolve().parents) if folder.exists())
+    if not existing.is_dir():
+        raise UserError(f"{existing} is a file", "name a folder with --out")
+    if not os.access(existing, os.W_OK):
+        raise UserError(f"{existing} cannot be written", "name another folder with --out")
+
+
+def tracking_uri(config: TrackingConfig, folder: Path) -> str:
+    """Return the tracking URI: of the config, else of MLFLOW_TRACKING_URI, else a SQLite file in a folder.
+
+    Raises:
+        UserError: It cannot be used.
+    """
+    uri = config.uri or os.environ.get(TRACKING_URI) or default_uri(folder)
+    if uri.startswith("sqlite:///"):
+        uri = f"sqlite:///{(folder / uri.removeprefix('sqlite:///')).resolve()}"
+    check_uri(uri)
+    return uri
+
+
+def check_runner(runner: str) -> None:
+    """See whether a runner can work.
+
+    Raises:
+        UserError: It is unknown, or there is no container engine, or no image.
+    """
+    if runner not in RUNNERS:
+        raise UserError(f"there is no runner {runner!r}", f"choose one of {', '.join(RUNNERS)}")
+    if runner == "docker":
+        _check_docker()
+
+
+def _check_docker() -> None:
+    try:
+        import docker
+    except ImportError:
+        raise UserError("the Python package docker is not installed", "install it with: pip install docker") from None
+    try:
+        client = docker.from_env(timeout=10)
+        client.images.get(IMAGE)
+    except docker.errors.ImageNotFound:
+        raise UserError(f"there is no image {IMAGE}", f"build it: docker build -f manifests/Containerfile -t {IMAGE} .") from None
+    except docker.errors.DockerException as error:
+        raise UserError(f"no container engine answers ({error})", "start one, or set DOCKER_HOST to its socket") from None

@@ -1,0 +1,57 @@
+"""``smar search``: a bundle asked from the command line."""
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from smar_core.errors import UserError
+from smar_core.retrieval.bundle import Bundle, Hit
+from smar_core.retrieval.search import read_queries, search_file
+from smar_core.text import normalise_query
+
+Mode = Literal["routed", "text", "multimodal"]
+
+
+def search_one(bundle: Path, query: str, top_k: int, mode: Mode) -> None:
+    """Print the hits of one query: a table on a terminal, else tab-separated rank, score, item id, title, brand, category.
+
+    A blank query is a warning and no rows.
+    """
+    opened = Bundle.open(bundle)
+    if not normalise_query(query):
+        _warn("the query is blank")
+        return
+    (hits,) = opened.search([query], top_k, mode)
+    console = Console()
+    if console.is_terminal:
+        console.print(_table(hits))
+        return
+    for hit in hits:
+        print(hit.rank, f"{hit.score:.4f}", hit.item_id, hit.title, hit.brand, hit.category, sep="\t")
+
+
+def search_queries(bundle: Path, queries: Path, out: Path, top_k: int, mode: Mode) -> None:
+    """Write the run of a file of queries; each blank one is a warning and has no rows.
+
+    Raises:
+        UserError: The bundle or the file cannot be read, or the run cannot be written.
+    """
+    asked = read_queries(queries)
+    if out.is_dir() or not out.resolve().parent.is_dir():
+        raise UserError(f"{out} is no file that can be written", "name a file in a folder that is there")
+    for query_id in search_file(Bundle.open(bundle), asked, out, top_k, mode):
+        _warn(f"query {query_id} is blank")
+
+
+def _warn(what: str) -> None:
+    print(f"smar: warning: {what}, no rows", file=sys.stderr)
+
+
+def _table(hits: list[Hit]) -> Table:
+    table = Table("rank", "score", "item", "title", "brand", "category", box=None, header_style="bold")
+    for hit in hits:
+        table.add_row(str(hit.rank), f"{hit.score:.4f}", hit.item_id, hit.title, hit.brand, hit.category)
+    return table

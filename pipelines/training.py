@@ -1,0 +1,157 @@
+"""The training pipeline: seven stages, and a last task that ties them together in MLflow.
+
+Config sections are JSON strings, because numbers inside dict parameters arrive as floats; a key that is absent takes its
+default. Digests are parameters, because Kubeflow's cache knows paths and not contents. On a cluster the digests of code may
+stay empty: there the image tag is part of the cache key.
+"""
+
+from kfp import dsl
+
+from components.evaluate import evaluate as evaluate_component
+from components.export_embeddings import export_embeddings
+from components.finetune import finetune as finetune_component
+from components.generate_synthetic_queries import generate_synthetic_queries
+from components.prepare_data import prepare_data
+from components.pretrain import pretrain as pretrain_component
+from components.record_run import record_run
+from components.train_gate import train_gate
+
+NAME = "smar-training"
+
+
+@dsl.pipeline(
+    name=NAME, description="Semantic-enhanced modality-asymmetric retrieval: from a catalogue and a click log to a bundle."
+)
+def training_pipeline(
+    items: str,
+    clicks: str,
+    images: str = "",
+    column_map: str = "{}",
+    judgments: str = "",
+    items_digest: str = "",
+    clicks_digest: str = "",
+    images_digest: str = "",
+    judgments_digest: str = "",
+    prepare: str = "{}",
+    synthetic: str = "{}",
+    model: str = "{}",
+    loss: str = "{}",
+    pretrain: str = "{}",
+    gate: str = "{}",
+    finetune: str = "{}",
+    export: str = "{}",
+    evaluate: str = "{}",
+    runtime: str = "{}",
+    tracking: str = "{}",
+    code_prepare_data: str = "",
+    code_generate_synthetic_queries: str = "",
+    code_pretrain: str = "",
+    code_train_gate: str = "",
+    code_finetune: str = "",
+    code_export_embeddings: str = "",
+    code_evaluate: str = "",
+) -> None:
+    """Wire the stages.
+
+    Args:
+        items: Catalogue: file, folder or URI.
+        clicks: Click log: file, folder or URI.
+        images: Folder or URI that image paths of the catalogue are relative to; "" for none.
+        column_map: JSON of the input's column for each of our fields that is named otherwise.
+        judgments: Graded judgments; "" for none.
+        items_digest: Digest of the catalogue's files.
+        clicks_digest: Digest of the click log's files.
+        images_digest: Digest of the pictures' files.
+        judgments_digest: Digest of the judgments' files.
+        prepare: Config section as JSON; so are synthetic, model, loss, pretrain, gate, finetune, export, evaluate, runtime
+            and tracking.
+        code_prepare_data: Digest of the stage's code; likewise for the other stages.
+    """
+    prepared = prepare_data(
+        items_path=items,
+        clicks_path=clicks,
+        images_path=images,
+        column_map=column_map,
+        items_digest=items_digest,
+        clicks_digest=clicks_digest,
+        images_digest=images_digest,
+        prepare_section=prepare,
+        runtime=runtime,
+        code_digest=code_prepare_data,
+    ).outputs
+    drawn = generate_synthetic_queries(
+        items=prepared["items"],
+        clicks=prepared["clicks"],
+        tokenizer=prepared["tokenizer"],
+        synthetic_section=synthetic,
+        runtime=runtime,
+        code_digest=code_generate_synthetic_queries,
+    ).outputs
+    pretrained = pretrain_component(
+        items=prepared["items"],
+        clicks=prepared["clicks"],
+        tokenizer=prepared["tokenizer"],
+        synthetic=drawn["synthetic"],
+        model_section=model,
+        loss_section=loss,
+        pretrain_section=pretrain,
+        runtime=runtime,
+        code_digest=code_pretrain,
+    ).outputs["pretrained"]
+    gated = train_gate(
+        items=prepared["items"],
+        clicks=prepared["clicks"],
+        pretrained=pretrained,
+        gate_section=gate,
+        runtime=runtime,
+        code_digest=code_train_gate,
+    ).outputs["gate"]
+    finetuned = finetune_component(
+        items=prepared["items"],
+        clicks=prepared["clicks"],
+        pretrained=pretrained,
+        gate=gated,
+        loss_section=loss,
+        finetune_section=finetune,
+        runtime=runtime,
+        code_digest=code_finetune,
+    ).outputs["finetuned"]
+    bundle = export_embeddings(
+        items=prepared["items"],
+        finetuned=finetuned,
+        gate=gated,
+        export_section=export,
+        runtime=runtime,
+        code_digest=code_export_embeddings,
+    ).outputs["bundle"]
+    evaluated = evaluate_component(
+        items=prepared["items"],
+        clicks=prepared["clicks"],
+        synthetic=drawn["synthetic"],
+        pretrained=pretrained,
+        gate=gated,
+        finetuned=finetuned,
+        bundle=bundle,
+        judgments_path=judgments,
+        judgments_digest=judgments_digest,
+        evaluate_section=evaluate,
+        runtime=runtime,
+        code_digest=code_evaluate,
+    ).outputs
+    record_run(
+        items=prepared["items"],
+        clicks=prepared["clicks"],
+        tokenizer=prepared["tokenizer"],
+        rejects=prepared["rejects"],
+        synthetic=drawn["synthetic"],
+        pretrained=pretrained,
+        gate=gated,
+        finetuned=finetuned,
+        bundle=bundle,
+        evaluation=evaluated["evaluation"],
+        items_digest=items_digest,
+        clicks_digest=clicks_digest,
+        images_digest=images_digest,
+        judgments_digest=judgments_digest,
+        tracking=tracking,
+    ).set_caching_options(False)
