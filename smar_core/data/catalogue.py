@@ -1,0 +1,216 @@
+"""The catalogue's half of the preparation: rows to cleaned items and letterboxed pictures.
+
+Rows are shuffled by their shard with pictures as they came (bytes or reference), and decoded afterwards, so that the shuffle
+holds compressed pictures and duplicates are decoded once.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.compute as pc
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import TaggedOutput
+
+from smar_core.config import PrepareConfig
+from smar_core.data.beam_runner import pack, shard_of, unpack
+from smar_core.data.fields import text_values
+from smar_core.data.images import PictureError, fetch_picture, letterbox
+from smar_core.data.rejects import CONFLICT, NO_ITEM_ID, NO_TITLE, SPACED_ITEM_ID, Reason, reject_rows
+from smar_core.data.tables import shard_name, write_ipc, write_parquet
+from smar_core.schemas import ITEMS, image_schema
+from smar_core.text import clean_text
+
+ABSENT = "absent"
+_ROWS = pa.schema(
+    [
+        ("item_id", pa.string()),
+        ("title", pa.string()),
+        ("brand", pa.string()),
+        ("category", pa.string()),
+        ("image", pa.large_binary()),
+        ("image_reference", pa.string()),
+        ("file", pa.string()),
+        ("row", pa.int64()),
+    ]
+)
+_PICTURES_A_BATCH = 1024
+
+
+def clean_items(batch: pa.RecordBatch, file: str, first_row: int) -> tuple[pa.Table, list[pa.Table]]:
+    """Clean the text of a batch of the catalogue.
+
+    Args:
+        batch: A column for each field that is there.
+        file: Name of the file.
+        first_row: The batch's first row within the file.
+
+    Returns:
+        The usable rows, and the rejects.
+    """
+    columns: dict[str, list[Any]] = {}
+    for name in ("item_id", "title", "brand", "category"):
+        values = text_values(batch.column(name)).to_pylist() if name in batch.schema.names else [None] * batch.num_rows
+        columns[name] = [(v or "").strip() for v in values] if name == "item_id" else [clean_text(v) for v in values]
+    columns["category"] = [_clean_category(c) for c in columns["category"]]
+    columns["image"], columns["image_reference"] = _split_image(batch)
+    columns["file"] = [file] * batch.num_rows
+    columns["row"] = list(range(first_row, first_row + batch.num_rows))
+    usable, bad = [], {}
+    for place, (item_id, title) in enumerate(zip(columns["item_id"], columns["title"], strict=True)):
+        reason = _find_fault(item_id, title)
+        if reason is None:
+            usable.append(place)
+        else:
+            bad.setdefault(reason, []).append(place)
+    table = pa.table({f.name: pa.array([columns[f.name][p] for p in usable], f.type) for f in _ROWS}, schema=_ROWS)
+    rejects = [
+        reject_rows("items", file, [first_row + p for p in places], reason, [columns[reason.field][p] for p in places])
+        for reason, places in bad.items()
+    ]
+    return table, rejects
+
+
+def merge_items(rows: pa.Table) -> tuple[list[dict[str, Any]], pa.Table]:
+    """Keep one row an id where all its rows are equal, and none where they differ.
+
+    Args:
+        rows: Usable rows of whole ids, in any order.
+
+    Returns:
+        The items, sorted by id, and the rejects.
+    """
+    by_id: dict[str, list[dict[str, Any]]] = {}
+    for row in rows.to_pylist():
+        by_id.setdefault(row["item_id"], []).append(row)
+    items, conflicts = [], []
+    for item_id in sorted(by_id):
+        same = by_id[item_id]
+        if len({_content(row) for row in same}) == 1:
+            items.append(same[0])
+        else:
+            conflicts += [reject_rows("items", r["file"], [r["row"]], CONFLICT, [item_id]) for r in same]
+    return items, pa.concat_tables([reject_rows("items", "", [], CONFLICT, []), *conflicts])
+
+
+class CleanItems(beam.DoFn):
+    """(file, first row, packed batch) -> (shard, packed rows); rejects, packed, under the tag "rejects"."""
+
+    def __init__(self, num_shards: int) -> None:
+        self._num_shards = num_shards
+
+    def process(self, element: tuple[str, int, bytes]) -> Iterator[Any]:
+        """Clean a batch."""
+        file, first_row, packed = element
+        batch = unpack(packed).combine_chunks().to_batches()[0]
+        Metrics.counter("items", "num_item_rows").inc(batch.num_rows)
+        rows, rejects = clean_items(batch, file, first_row)
+        for table in rejects:
+            yield TaggedOutput("rejects", pack(table))
+        shards = pa.array([shard_of(i, self._num_shards) for i in rows["item_id"].to_pylist()], pa.int32())
+        for shard in sorted(set(shards.to_pylist())):
+            yield shard, pack(rows.filter(pc.equal(shards, shard)))
+
+
+class WriteItems(beam.DoFn):
+    """(shard, packed rows) -> files of the shard; gives its ids, packed; rejects, packed, under the tag "rejects".
+
+    Args:
+        path: The items artifact's folder.
+        images: Root of the references to pictures, or None.
+        config: Size of the pictures and number of shards.
+    """
+
+    def __init__(self, path: str, images: str | None, config: PrepareConfig) -> None:
+        self._path, self._images = path, images
+        self._width_px, self._height_px, self._num_shards = config.image_width_px, config.image_height_px, config.num_shards
+
+    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
+        """Merge, decode and write a shard."""
+        shard, packed = element
+        items, conflicts = merge_items(pa.concat_tables([_ROWS.empty_table(), *(unpack(p) for p in packed if p)]))
+        if conflicts.num_rows:
+            yield TaggedOutput("rejects", pack(conflicts))
+        folder = Path(self._path)
+        schema = image_schema(self._width_px, self._height_px)
+        # The pictures go first: whether an item has one is known after decoding. They are written as they come, so that a
+        # shard of large pictures does not have to fit into memory.
+        write_ipc(self._decode(items, schema), schema, folder / shard_name("images", shard, self._num_shards, ".arrow"))
+        table = pa.table({f.name: pa.array([item[f.name] for item in items], f.type) for f in ITEMS}, schema=ITEMS)
+        write_parquet(table, ITEMS, folder / shard_name("items", shard, self._num_shards))
+        yield pack(table.select(["item_id"]))
+
+    def _decode(self, items: list[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Yield the pictures in batches, and set has_image and image_problem of every item."""
+        ids: list[str] = []
+        pixels: list[bytes] = []
+        for item in items:
+            item["has_image"], item["image_problem"] = False, ABSENT
+            if item["image"] or item["image_reference"]:
+                try:
+                    content = item["image"] or fetch_picture(item["image_reference"], self._images)
+                    pixels.append(letterbox(content, self._width_px, self._height_px))
+                except PictureError as error:
+                    item["image_problem"] = str(error)
+                else:
+                    item["has_image"], item["image_problem"] = True, None
+                    ids.append(item["item_id"])
+            item["image"] = None
+            if len(ids) == _PICTURES_A_BATCH:
+                yield _picture_batch(ids, pixels, schema)
+                ids, pixels = [], []
+        if ids:
+            yield _picture_batch(ids, pixels, schema)
+
+
+def summarise_items(items: pa.Table, config: PrepareConfig, reasons: Mapping[str, int]) -> dict[str, Any]:
+    """Return the items artifact's statistics."""
+    problems = [p for p in items["image_problem"].to_pylist() if p not in {None, ABSENT}]
+    tops = [c.split(">")[0].strip() for c in items["category"].to_pylist()]
+    names = sorted(set(tops) - {""}, key=lambda name: (-tops.count(name), name))
+    return {
+        "num_items": items.num_rows,
+        "num_with_image": sum(items["has_image"].to_pylist()),
+        "num_undecodable_images": len(problems),
+        "num_rejects": sum(reasons.values()),
+        "image_width_px": config.image_width_px,
+        "image_height_px": config.image_height_px,
+        "top_categories": {name: tops.count(name) for name in names},
+    }
+
+
+def _find_fault(item_id: str, title: str) -> Reason | None:
+    if not item_id:
+        return NO_ITEM_ID
+    if any(c.isspace() or not c.isprintable() for c in item_id):
+        return SPACED_ITEM_ID
+    return None if title else NO_TITLE
+
+
+def _clean_category(category: str) -> str:
+    """Return a category path with single blanks around ">" and without empty levels."""
+    return " > ".join(level for part in category.split(">") if (level := part.strip()))
+
+
+def _split_image(batch: pa.RecordBatch) -> tuple[list[bytes | None], list[str | None]]:
+    """Return pictures as bytes, and as references; blank ones are None."""
+    nothing: list[None] = [None] * batch.num_rows
+    if "image" not in batch.schema.names or pa.types.is_null(batch.column("image").type):
+        return list(nothing), list(nothing)
+    values = batch.column("image")
+    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return [v or None for v in values.to_pylist()], list(nothing)
+    return list(nothing), [(v or "").strip() or None for v in text_values(values).to_pylist()]
+
+
+def _content(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    picture = hashlib.sha256(row["image"]).digest() if row["image"] else row["image_reference"]
+    return row["title"], row["brand"], row["category"], picture
+
+
+def _picture_batch(ids: list[str], pixels: list[bytes], schema: pa.Schema) -> pa.RecordBatch:
+    return pa.record_batch([pa.array(ids, schema.field(0).type), pa.array(pixels, schema.field(1).type)], schema=schema)

@@ -1,0 +1,103 @@
+"""Pictures: found, decoded and letterboxed once, so that training only maps pixels into memory.
+
+Letterboxing keeps the aspect and pads with white, the usual background of product photographs; transparency becomes white
+too. Only the formats of shops are decoded (no PostScript, no vector graphics), and nothing above ``MAX_PIXELS``.
+"""
+
+import io
+import posixpath
+import struct
+import warnings
+import zlib
+
+from apache_beam.io.filesystem import BeamIOError
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from smar_core.data.files import open_file
+
+MAX_PIXELS = 64_000_000
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+_WHITE = (255, 255, 255)
+# What Pillow's decoders raise at broken files; SyntaxError comes from its PNG reader.
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+class PictureError(ValueError):
+    """A picture is not there or does not decode; the message says why, in the same words each time."""
+
+
+def fetch_picture(reference: str, root: str | None) -> bytes:
+    """Read a picture's file.
+
+    Args:
+        reference: URI, absolute path, or path below ``root``.
+        root: Folder or URI; None if there is none.
+
+    Raises:
+        PictureError: It is not there, or lies outside the root.
+    """
+    path = reference.strip()
+    if "://" not in path and not path.startswith("/"):
+        normal = posixpath.normpath(path)
+        if root is None or normal.startswith(".."):
+            raise PictureError("its path leads outside the images folder")
+        path = f"{root.rstrip('/')}/{normal}"
+    try:
+        with open_file(path) as handle:
+            return handle.read()
+    except (OSError, BeamIOError, ValueError) as error:
+        raise PictureError(f"its file cannot be read ({type(error).__name__})") from None
+
+
+def letterbox(content: bytes, width_px: int, height_px: int) -> bytes:
+    """Decode a picture, turn it upright, and fit it into a white frame.
+
+    Args:
+        content: The encoded picture.
+        width_px: Width of the frame.
+        height_px: Height of the frame.
+
+    Returns:
+        uint8 RGB pixels, row-major (height_px, width_px, 3).
+
+    Raises:
+        PictureError: It does not decode.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of large pictures; MAX_PIXELS refuses them
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise PictureError(f"it has {image.width} x {image.height} pixels, more than {MAX_PIXELS}")
+                return _frame(image, width_px, height_px).tobytes()
+    except UnidentifiedImageError:
+        raise PictureError("it is no picture of a known format") from None
+    except PictureError:
+        raise
+    except _DECODE_ERRORS as error:
+        raise PictureError(f"it does not decode ({type(error).__name__}: {str(error)[:100]})") from None
+
+
+def _frame(image: Image.Image, width_px: int, height_px: int) -> Image.Image:
+    # A JPEG may be decoded at a half, a quarter or an eighth of its size; twice the frame keeps the resampling sharp. The
+    # frame is taken square, because the picture may yet be turned.
+    side = 2 * max(width_px, height_px)
+    image.draft("RGB", (side, side))
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode in {"RGBA", "LA", "PA"} or "transparency" in upright.info:
+        layer = upright.convert("RGBA")
+        upright = Image.new("RGBA", layer.size, (*_WHITE, 255))
+        upright.alpha_composite(layer)
+    return ImageOps.pad(upright.convert("RGB"), (width_px, height_px), Image.Resampling.LANCZOS, color=_WHITE)

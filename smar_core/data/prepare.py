@@ -1,0 +1,252 @@
+"""The first stage: items and clicks as the shop has them, to cleaned tables that every later stage reads.
+
+One Beam pipeline reads both sources. Rows are shuffled by a hash of their item, session or query, and a table's shard is
+sorted and written by one worker, so the output is the same to the byte for any number of workers. The tokenizer is learned
+afterwards, in this process, from the tables that were written.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from smar_core.artifact import create_artifact, table_files, write_json
+from smar_core.config import PrepareConfig, RuntimeConfig
+from smar_core.data.beam_runner import pack, run_pipeline, shard_of, unpack, watch_files
+from smar_core.data.catalogue import ABSENT, CleanItems, WriteItems, summarise_items
+from smar_core.data.click_log import (
+    CleanSessions,
+    CountClicks,
+    ParseClicks,
+    TimeSplit,
+    WriteClicks,
+    summarise_clicks,
+    widest_span,
+)
+from smar_core.data.fields import SourceName, find_columns
+from smar_core.data.files import FilePart, find_data_files, read_columns, read_part, split_file
+from smar_core.data.rejects import check_reject_share, count_reasons, write_rejects
+from smar_core.data.sources import PrepareOutputs, Sources
+from smar_core.data.tokenizer import train_tokenizer
+from smar_core.digest import digest_json
+from smar_core.errors import UserError
+from smar_core.schemas import SPLITS
+from smar_core.stage import StageContext
+from smar_core.text import item_text
+
+_ITEM_BATCH_ROWS = 1024  # few, since a row may hold a large picture
+_CLICK_BATCH_ROWS = 65_536
+SPAN = "span.json"
+
+
+def prepare_data(
+    sources: Sources, outputs: PrepareOutputs, config: PrepareConfig, runtime: RuntimeConfig, context: StageContext
+) -> dict[str, float]:
+    """Clean, split and write the catalogue and the click log, and learn the tokenizer.
+
+    Args:
+        sources: Where the input is.
+        outputs: Folders of the artifacts "items", "clicks", "tokenizer" and "rejects".
+        config: Image size, split, crawlers, vocabulary, shards.
+        runtime: ``num_workers`` Beam processes.
+        context: Digests for the manifests, scratch folder, progress.
+
+    Returns:
+        Numbers of items, clicks and queries, and the shares of rejects.
+
+    Raises:
+        UserError: The input cannot be read, has too many unusable rows or pictures, or no click in some split.
+    """
+    scratch = context.work / "prepare_data"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    with ExitStack() as stack:
+        for kind, path in vars(outputs).items():
+            stack.enter_context(create_artifact(path, kind, config_digest=context.config_digest, parents=context.parents))
+        with watch_files([outputs.items, outputs.clicks], 5 * config.num_shards, "tables", context.progress):
+            counters = run_pipeline(
+                lambda pipeline: _build(pipeline, sources, outputs, config, scratch), runtime.num_workers, scratch / "workers.log"
+            )
+        _raise_failure(scratch)
+        rejects, items = _read(outputs.rejects, "rejects"), _read(outputs.items, "items")
+        num_rows = {"items": counters["num_item_rows"], "clicks": counters["num_click_rows"]}
+        _check_rows(num_rows, sources)
+        check_reject_share(rejects, num_rows, config.max_reject_share)
+        _check_pictures(items, config.max_reject_share)
+        pairs, queries = _read(outputs.clicks, "pairs"), _read(outputs.clicks, "queries")
+        _check_splits(queries, sources)
+
+        reasons = count_reasons(rejects)
+        write_json(outputs.rejects / "reasons.json", reasons)
+        item_statistics = summarise_items(items, config, reasons["items"])
+        write_json(outputs.items / "statistics.json", item_statistics)
+        split = TimeSplit.of(*json.loads((scratch / SPAN).read_text()), config)
+        click_statistics = summarise_clicks(pairs, queries, counters, sum(reasons["clicks"].values()), split)
+        write_json(outputs.clicks / "statistics.json", click_statistics)
+
+        context.progress.update("tokenizer", 0, 1)
+        train_tokenizer(_tokenizer_texts(items, queries), config.vocab_size).save(str(outputs.tokenizer / "tokenizer.json"))
+        context.progress.update("tokenizer", 1, 1)
+    return {
+        "num_items": items.num_rows,
+        "num_with_image": item_statistics["num_with_image"],
+        "item_reject_share": item_statistics["num_rejects"] / num_rows["items"],
+        "num_clicks": click_statistics["num_clicks"],
+        "click_reject_share": click_statistics["num_rejects"] / num_rows["clicks"],
+        "num_train_queries": click_statistics["splits"]["train"]["num_queries"],
+        "num_test_queries": click_statistics["splits"]["test"]["num_queries"],
+    }
+
+
+class _ReadPart(beam.DoFn):
+    """A part of a file -> (file name, first row, packed batch). A damaged file leaves a note, since Beam would lose the error's kind."""
+
+    def __init__(self, source: SourceName, column_map: Mapping[str, str], batch_rows: int, failures: str) -> None:
+        self._source, self._column_map, self._batch_rows, self._failures = source, dict(column_map), batch_rows, failures
+
+    def process(self, part: FilePart) -> Iterator[tuple[str, int, bytes]]:
+        """Read a part."""
+        name = PurePosixPath(part.file.name).name
+        try:
+            columns = find_columns(self._source, part.file.name, read_columns(part.file), self._column_map)
+            for first_row, batch in read_part(part, columns, self._batch_rows):
+                yield name, first_row, pack(pa.Table.from_batches([batch]))
+        except UserError as error:
+            note = {"problem": error.problem, "remedy": error.remedy}
+            write_json(Path(self._failures) / f"failure-{digest_json(note)}.json", note)
+
+
+class _WriteRejects(beam.DoFn):
+    """(shard, packed rejects) -> a file."""
+
+    def __init__(self, path: str, num_shards: int) -> None:
+        self._path, self._num_shards = path, num_shards
+
+    def process(self, element: tuple[int, Iterable[bytes]]) -> None:
+        """Write a shard."""
+        shard, packed = element
+        write_rejects([unpack(p) for p in packed if p], Path(self._path), shard, self._num_shards)
+
+
+def _build(pipeline: beam.Pipeline, sources: Sources, outputs: PrepareOutputs, config: PrepareConfig, scratch: Path) -> None:
+    """Add every transform to the pipeline."""
+    shards = pipeline | "shards" >> beam.Create(
+        [(shard, b"") for shard in range(config.num_shards)]
+    )  # even an empty one is written
+    items = _read_source(pipeline, "items", sources.items, sources, _ITEM_BATCH_ROWS, scratch) | "clean items" >> beam.ParDo(
+        CleanItems(config.num_shards)
+    ).with_outputs("rejects", main="rows")
+    written = (
+        (items.rows, shards) | "item rows" >> beam.Flatten() | "items by shard" >> beam.GroupByKey()
+    ) | "write items" >> beam.ParDo(WriteItems(str(outputs.items), sources.images, config)).with_outputs("rejects", main="ids")
+    events = _read_source(pipeline, "clicks", sources.clicks, sources, _CLICK_BATCH_ROWS, scratch) | "parse clicks" >> beam.ParDo(
+        ParseClicks(config.num_shards), beam.pvalue.AsList(written.ids)
+    ).with_outputs("rejects", "span", main="events")
+    span = events.span | "widest span" >> beam.CombineGlobally(widest_span)
+    span | "write span" >> beam.Map(_write_span, str(scratch / SPAN))
+    clicks = events.events | "events by session" >> beam.GroupByKey() | "clean sessions" >> beam.ParDo(CleanSessions(config))
+    counts = (
+        (clicks, shards)
+        | "clicks and shards" >> beam.Flatten()
+        | "clicks by query" >> beam.GroupByKey()
+        | "count clicks"
+        >> beam.ParDo(CountClicks(config), beam.pvalue.AsSingleton(span)).with_outputs("train_items", main="counts")
+    )
+    _ = counts.counts | "write clicks" >> beam.ParDo(
+        WriteClicks(str(outputs.clicks), config.num_shards), beam.pvalue.AsList(counts.train_items)
+    )
+    _ = (
+        (
+            ((items.rejects, written.rejects, events.rejects) | "rejects" >> beam.Flatten())
+            | "rejects by shard" >> beam.FlatMap(_partition_rejects, config.num_shards),
+            shards,
+        )
+        | "rejects and shards" >> beam.Flatten()
+        | "group rejects" >> beam.GroupByKey()
+        | "write rejects" >> beam.ParDo(_WriteRejects(str(outputs.rejects), config.num_shards))
+    )
+
+
+def _read_source(
+    pipeline: beam.Pipeline, source: SourceName, path: str, sources: Sources, batch_rows: int, scratch: Path
+) -> beam.PCollection[tuple[str, int, bytes]]:
+    parts = [part for file in find_data_files(path) for part in split_file(file)]
+    return (
+        pipeline
+        | f"parts of {source}" >> beam.Create(parts)
+        | f"spread parts of {source}" >> beam.Reshuffle()
+        | f"read {source}" >> beam.ParDo(_ReadPart(source, sources.column_map, batch_rows, str(scratch)))
+        | f"spread {source}" >> beam.Reshuffle()
+    )
+
+
+def _partition_rejects(packed: bytes, num_shards: int) -> Iterator[tuple[int, bytes]]:
+    table = unpack(packed)
+    names = zip(table["file"].to_pylist(), table["row"].to_pylist(), strict=True)
+    shards = pa.array([shard_of(f"{file}:{row}", num_shards) for file, row in names], pa.int32())
+    for shard in sorted(shards.unique().to_pylist()):
+        yield shard, pack(table.filter(pc.equal(shards, shard)))
+
+
+def _write_span(span: tuple[int, int] | None, path: str) -> None:
+    write_json(Path(path), span)
+
+
+def _read(path: Path, table: str) -> pa.Table:
+    return pa.concat_tables([pq.read_table(f) for f in table_files(path, table)])
+
+
+def _raise_failure(scratch: Path) -> None:
+    for note in sorted(scratch.glob("failure-*.json")):
+        raise UserError(**json.loads(note.read_text(encoding="utf-8")))
+
+
+def _check_rows(num_rows: Mapping[str, int], sources: Sources) -> None:
+    if not num_rows["items"]:
+        raise UserError(f"catalogue {sources.items} holds no row", "give a catalogue with items")
+    if not num_rows["clicks"]:
+        raise UserError(f"click log {sources.clicks} holds no row", "give a log with clicks")
+
+
+def _check_pictures(items: pa.Table, max_share: float) -> None:
+    """Check that not too many of the pictures that should be there are broken."""
+    problems = items["image_problem"].to_pylist()
+    broken = [row for row, problem in enumerate(problems) if problem not in {None, ABSENT}]
+    num_given = len(problems) - problems.count(ABSENT)
+    if len(broken) > max_share * num_given:
+        example = items["item_id"][broken[0]].as_py()
+        raise UserError(
+            f"{len(broken)} of {num_given} pictures of field 'image' cannot be used, more than prepare.max_reject_share "
+            f"({max_share:g}) allows; for example that of item {example!r}: {problems[broken[0]]}",
+            "mend the pictures or the --images folder, or raise prepare.max_reject_share",
+        )
+
+
+def _check_splits(queries: pa.Table, sources: Sources) -> None:
+    """Check that there are clicks to train on, to choose by and to test with."""
+    present = set(queries["split"].to_pylist())
+    if not present:
+        raise UserError(
+            f"click log {sources.clicks} has no usable click: every row is a reject, a crawler's, or not clicked",
+            "give a log with clicks, or raise prepare.crawler_max_events",
+        )
+    for split in SPLITS:
+        if split not in present:
+            share = "prepare.test_share" if split == "test" else "prepare.validation_share"
+            raise UserError(
+                f"click log {sources.clicks} has no usable click in the {split} days",
+                f"give a log that covers more time, or change {share}",
+            )
+
+
+def _tokenizer_texts(items: pa.Table, queries: pa.Table) -> Iterator[str]:
+    """Yield the item texts and the training queries, of which alone the tokenizer may learn."""
+    for title, brand, category in zip(*(items[name].to_pylist() for name in ("title", "brand", "category")), strict=True):
+        yield item_text(title, brand, category)
+    yield from queries.filter(pc.equal(queries["split"], "train"))["query"].to_pylist()

@@ -1,0 +1,100 @@
+"""Rows that cannot be used: collected with their reasons, written, and the end of the stage when there are too many."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from smar_core.data.tables import shard_name, write_parquet
+from smar_core.errors import UserError
+from smar_core.schemas import REJECTS
+
+MAX_VALUE_LENGTH = 200
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a row is rejected.
+
+    Attributes:
+        field: Field at fault.
+        text: The reason.
+        remedy: What to do when many rows have it.
+    """
+
+    field: str
+    text: str
+    remedy: str
+
+
+NO_ITEM_ID = Reason("item_id", "no item_id", "fill the column or map another one with --map item_id=COLUMN")
+SPACED_ITEM_ID = Reason("item_id", "item_id with a blank inside", "use ids without blanks, which run files cannot hold")
+NO_TITLE = Reason("title", "no title", "fill the column or map another one with --map title=COLUMN")
+CONFLICT = Reason("item_id", "rows of one item_id that differ", "give every item one row")
+BAD_TIME = Reason("timestamp", "no readable timestamp", "write ISO 8601, or seconds or milliseconds since 1970")
+NO_QUERY = Reason("query", "blank query", "fill the column or map another one with --map query=COLUMN")
+NO_CLICKED_ITEM = Reason("item_id", "no item_id", "fill the column or map another one with --map clicks.item_id=COLUMN")
+BAD_FLAG = Reason("clicked", "neither true nor false", "write true or false, or 1 or 0")
+UNKNOWN_ITEM = Reason("item_id", "unknown item", "give the catalogue that the log belongs to, with the same ids")
+REASONS = (NO_ITEM_ID, SPACED_ITEM_ID, NO_TITLE, CONFLICT, BAD_TIME, NO_QUERY, NO_CLICKED_ITEM, BAD_FLAG, UNKNOWN_ITEM)
+
+
+def reject_rows(source: str, file: str, rows: Sequence[int], reason: Reason, values: Iterable[object]) -> pa.Table:
+    """Return a table of rejects.
+
+    Args:
+        source: "items" or "clicks".
+        file: Name of the file.
+        rows: Rows within the file.
+        reason: Why.
+        values: The value at fault of each row.
+    """
+    size = len(rows)
+    shown = [None if v is None else str(v)[:MAX_VALUE_LENGTH] for v in values]
+    columns = [[source] * size, [file] * size, rows, [reason.field] * size, shown, [reason.text] * size]
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, REJECTS, strict=True)], schema=REJECTS)
+
+
+def write_rejects(tables: Sequence[pa.Table], path: Path, shard: int, num_shards: int) -> None:
+    """Write a shard of rejects in the order of source, file and row."""
+    table = pa.concat_tables([REJECTS.empty_table(), *tables])
+    table = table.sort_by([(name, "ascending") for name in ("source", "file", "row", "field", "reason")])
+    write_parquet(table, REJECTS, path / shard_name("rejects", shard, num_shards))
+
+
+def count_reasons(rejects: pa.Table) -> dict[str, dict[str, int]]:
+    """Return the number of rejects by source and reason."""
+    counts: dict[str, dict[str, int]] = {"items": {}, "clicks": {}}
+    pairs = Counter(zip(rejects["source"].to_pylist(), rejects["reason"].to_pylist(), strict=True))
+    for (source, reason), count in pairs.items():
+        counts[source][reason] = count
+    return counts
+
+
+def check_reject_share(rejects: pa.Table, num_rows: Mapping[str, int], max_share: float) -> None:
+    """Check that not too many rows of any source were rejected.
+
+    Args:
+        rejects: All of them, in the order of source, file and row.
+        num_rows: Rows of each source.
+        max_share: Largest share of rejects.
+
+    Raises:
+        UserError: There are more; it names the commonest reason with an example.
+    """
+    for source, reasons in count_reasons(rejects).items():
+        num_rejects, total = sum(reasons.values()), num_rows[source]
+        if num_rejects <= max_share * total:
+            continue
+        text = min(reasons, key=lambda r: (-reasons[r], r))
+        of_reason = [row for row in rejects.to_pylist() if row["source"] == source and row["reason"] == text]
+        example = min(of_reason, key=lambda row: (row["file"], row["row"]))
+        remedy = next(r.remedy for r in REASONS if (r.field, r.text) == (example["field"], text))
+        raise UserError(
+            f"{num_rejects} of {total} rows of {source} cannot be used, more than prepare.max_reject_share ({max_share:g}) allows; "
+            f"the commonest reason is {text!r} ({reasons[text]} rows), for example {example['field']} = {example['value']!r} in row "
+            f"{example['row']} of {example['file']}",
+            f"{remedy}, or raise prepare.max_reject_share",
+        )

@@ -1,0 +1,137 @@
+"""What the pipeline is given by its user, and the quick look at it before any stage runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from smar_core.data.fields import SourceName, check_column_map, find_columns, flag_values, text_values, time_values
+from smar_core.data.files import DataFile, digest_inputs, find_data_files, list_files, read_columns, read_file
+from smar_core.data.judgments import read_judgments
+from smar_core.errors import UserError
+
+_SAMPLE_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the input is.
+
+    Attributes:
+        items: File or folder of the catalogue, a path or URI.
+        clicks: File or folder of the click log.
+        images: Folder against which references to pictures are read; None if they are bytes, absolute, or absent.
+        column_map: Column by ``field`` or ``source.field``.
+    """
+
+    items: str
+    clicks: str
+    images: str | None = None
+    column_map: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PrepareOutputs:
+    """Folders of the artifacts that ``prepare_data`` writes."""
+
+    items: Path
+    clicks: Path
+    tokenizer: Path
+    rejects: Path
+
+
+def check_inputs(sources: Sources, judgments: str | None = None) -> dict[str, str]:
+    """Find in seconds what is wrong with the input as a whole; single rows are judged by ``prepare_data``.
+
+    Args:
+        sources: Catalogue, click log and pictures.
+        judgments: File or folder of graded judgments.
+
+    Returns:
+        Digest of names and contents of "items", "clicks" and, where given, "judgments" and "images".
+
+    Raises:
+        UserError: A path, file, column, type or the column map is wrong, or there is no row or no click at all.
+    """
+    paths: dict[SourceName, str] = {"items": sources.items, "clicks": sources.clicks}
+    if judgments is not None:
+        paths["judgments"] = judgments
+    files = {source: find_data_files(path) for source, path in paths.items()}
+    types = {source: {f.name: read_columns(f) for f in found} for source, found in files.items()}
+    check_column_map(
+        sources.column_map, {s: [c for columns in by_file.values() for c in columns] for s, by_file in types.items()}
+    )
+    for source, found in files.items():
+        for file in found:
+            find_columns(source, file.name, types[source][file.name], sources.column_map)
+    _check_items(sources, files["items"])
+    _check_clicks(sources, files["clicks"])
+    if judgments is not None:
+        read_judgments(judgments, sources.column_map)
+    digests = {source: digest_inputs(path) for source, path in paths.items()}
+    if sources.images is not None:
+        if not list_files(sources.images):
+            raise UserError(f"folder {sources.images} holds no file", "name the folder of the pictures with --images")
+        digests["images"] = digest_inputs(sources.images)
+    return digests
+
+
+def _check_items(sources: Sources, files: list[DataFile]) -> None:
+    head = _head("items", files, sources.column_map)
+    if not head:
+        raise UserError(f"catalogue {sources.items} holds no row", "give a catalogue with items")
+    for file, batch in head:
+        if "image" not in batch.schema.names or sources.images is not None:
+            continue
+        images = batch.column("image")
+        if pa.types.is_null(images.type) or pa.types.is_binary(images.type) or pa.types.is_large_binary(images.type):
+            continue
+        if pa.types.is_fixed_size_binary(images.type):
+            continue
+        for row, reference in enumerate(text_values(images).to_pylist()):
+            if reference and reference.strip() and "://" not in reference and not reference.startswith("/"):
+                raise UserError(
+                    f"row {row} of {file.name} has the relative image path {reference!r}",
+                    "name the pictures' folder with --images",
+                )
+
+
+def _check_clicks(sources: Sources, files: list[DataFile]) -> None:
+    head = _head("clicks", files, sources.column_map)
+    if not head:
+        raise UserError(f"click log {sources.clicks} holds no row", "give a log with clicks")
+    for file, batch in head:
+        times = batch.column("timestamp")
+        if time_values(times).null_count == len(times):
+            example = times[0].as_py()
+            raise UserError(
+                f"field 'timestamp' of {file.name} holds no readable time, for example {example!r} in row 0",
+                "write ISO 8601, or seconds or milliseconds since 1970, or map another column with --map timestamp=COLUMN",
+            )
+    if not any(_has_click(file, sources.column_map) for file in files):
+        raise UserError(
+            f"click log {sources.clicks} holds no click: field 'clicked' is true in no row",
+            "give a log with clicks, or map another column with --map clicked=COLUMN",
+        )
+
+
+def _has_click(file: DataFile, column_map: Mapping[str, str]) -> bool:
+    """Look at the "clicked" column alone, only as far as the first click."""
+    columns = find_columns("clicks", file.name, read_columns(file), column_map)
+    if "clicked" not in columns:
+        return any(True for _ in read_file(file, {"query": columns["query"]}))
+    batches = read_file(file, {"clicked": columns["clicked"]})
+    return any(True in flag_values(batch.column("clicked")).to_pylist() for _, batch in batches)
+
+
+def _head(source: SourceName, files: list[DataFile], column_map: Mapping[str, str]) -> list[tuple[DataFile, pa.RecordBatch]]:
+    """Return the first rows of each file that has any."""
+    found = []
+    for file in files:
+        columns = find_columns(source, file.name, read_columns(file), column_map)
+        for _, batch in read_file(file, columns, _SAMPLE_ROWS):
+            if batch.num_rows:
+                found.append((file, batch))
+                break
+    return found

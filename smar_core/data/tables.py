@@ -1,0 +1,28 @@
+"""Writing tables so that equal rows give equal bytes: fixed shard names, fixed Parquet options, one chunk a column."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def shard_name(table: str, shard: int, num_shards: int, suffix: str = ".parquet") -> str:
+    """Return the name of a shard's file.
+
+    >>> shard_name("items", 3, 8)
+    'items-00003-of-00008.parquet'
+    """
+    return f"{table}-{shard:05d}-of-{num_shards:05d}{suffix}"
+
+
+def write_parquet(table: pa.Table, schema: pa.Schema, path: Path) -> None:
+    """Write a table, whose rows are already in their order, as Parquet of a schema."""
+    pq.write_table(table.select(schema.names).cast(schema).combine_chunks(), path, compression="zstd", row_group_size=65_536)
+
+
+def write_ipc(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> None:
+    """Write record batches as one uncompressed Arrow IPC file, which readers map into memory."""
+    with pa.ipc.new_file(path, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
