@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from smar_core.data.files import open_file
 
 MAX_PIXELS = 64_000_000
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _WHITE = (255, 255, 255)
 # What Pillow's decoders raise at broken files; SyntaxError comes from its PNG reader.
 _DECODE_ERRORS = (
