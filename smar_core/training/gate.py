@@ -143,7 +143,7 @@ def _train_header(
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
-        context.progress.update("train", step + 1, config.num_steps, loss=float(loss))
+        context.progress.update("train", step + 1, config.num_steps, loss=float(loss.detach()))
 
 
 def calibrated(gate: Gate, validation: LabelledQueries, device: torch.device) -> Gate:

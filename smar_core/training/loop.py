@@ -146,7 +146,7 @@ class TrainingLoop:
             query_BD, items = self._encode(batch)
         relations = self._relations(batch)
         loss, parts = self._objective(query_BD, items, relations, batch)
-        figures = {"loss": float(loss), **{name: float(value) for name, value in parts.items()}}
+        figures = {"loss": float(loss.detach()), **{name: float(value.detach()) for name, value in parts.items()}}
         if not math.isfinite(figures["loss"]):
             raise DivergedError(
                 f"the loss is {figures['loss']} at step {self._step + 1} (parts: {figures}, learning rate {learning_rate:.2g})"

@@ -1,0 +1,170 @@
+"""The three training stages on ten products: learning, resumption, the gate's errors, frozen towers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from smar_core.artifact import Artifact, create_artifact, open_artifact, write_json
+from smar_core.config import FinetuneConfig, GateConfig, LossConfig, ModelConfig, PretrainConfig, RuntimeConfig
+from smar_core.errors import DivergedError, UserError
+from smar_core.model.encoding import encode_catalogue, encode_queries
+from smar_core.model.gate import Gate
+from smar_core.schemas import SYNTHETIC
+from smar_core.stage import StageContext
+from smar_core.training.finetune import finetune
+from smar_core.training.gate import train_gate
+from smar_core.training.model_artifact import open_model
+from smar_core.training.pretrain import pretrain
+from smar_core.training.validation import recall
+
+RUNTIME = RuntimeConfig(num_threads=1, device="cpu")
+MODEL = ModelConfig(hidden_size=24, embed_dim=16, feed_forward_size=32, num_query_layers=1, num_image_layers=1, dropout=0.0)
+CPU = torch.device("cpu")
+
+
+class Killed(BaseException):
+    """Stands for a kill signal."""
+
+
+class _KillAt:
+    """Progress that ends the training after a step."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def update(self, phase: str, done: int, total: int, **figures: float) -> None:
+        if phase == "train" and done == self._step:
+            raise Killed
+
+
+@pytest.fixture(scope="module")
+def tokenizer(finished_run, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer"
+    with create_artifact(path, "tokenizer", config_digest="", parents={}) as folder:
+        (folder / "tokenizer.json").write_bytes((finished_run.pretrained.path / "tokenizer.json").read_bytes())
+    return open_artifact(path, "tokenizer")
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    path = tmp_path_factory.mktemp("synthetic") / "synthetic"
+    rows = [("blue dress", "h8"), ("blue", "h8"), ("wool", "f6"), ("socks", "c3"), ("green", "b 2"), ("cotton", "g7")]
+    values = {"fields": "title", "start_word": 0, "num_words": 1, "num_redraws": 0}
+    table = pa.Table.from_pylist(
+        [values | {"query": query, "item_id": item, "draw": n} for n, (query, item) in enumerate(rows)], schema=SYNTHETIC
+    )
+    with create_artifact(path, "synthetic", config_digest="", parents={}) as folder:
+        pq.write_table(table, folder / "synthetic.parquet")
+        write_json(folder / "drift.json", {})
+    return open_artifact(path, "synthetic")
+
+
+@pytest.fixture
+def pretrain_to(finished_run, tokenizer: Artifact, synthetic: Artifact) -> Iterator:
+    def run(output: Path, work: Path, *, kill_at: int = -1, **changes: object) -> dict[str, float]:
+        values = {"batch_size": 6, "queries_per_item": 2, "num_steps": 12, "validate_every_steps": 5, "checkpoint_every_steps": 4}
+        config = PretrainConfig(**(values | changes))
+        context = StageContext("config", work, {"items": finished_run.items.digest}, _KillAt(kill_at))
+        inputs = finished_run.items, finished_run.clicks, tokenizer, synthetic
+        return pretrain(*inputs, output, MODEL, LossConfig(), config, RUNTIME, context)
+
+    return run
+
+
+def test_a_few_pairs_are_learned_by_heart(finished_run, pretrain_to, tmp_path: Path) -> None:
+    """R@1 = 1 on the training pairs, by text and by picture and text together, in seconds on the CPU."""
+    changes = {"num_steps": 150, "learning_rate": 3e-3, "validate_every_steps": 150, "synthetic_share": 0.0}
+    figures = pretrain_to(tmp_path / "model", tmp_path / "work", **changes)
+    model, text_tokenizer = open_model(open_artifact(tmp_path / "model", "model"))
+    pairs = {"steel pot": "d4", "dress": "a10"}
+    query = encode_queries(model.query_tower, text_tokenizer, list(pairs), batch_size=4, device=CPU)
+    found = encode_catalogue(model, text_tokenizer, finished_run.items, batch_size=4, device=CPU)
+    clicked = [[found.item_ids.index(item)] for item in pairs.values()]
+    for items in (found.text, found.multimodal):
+        assert recall(query, items, clicked, cutoff=1).tolist() == [1.0, 1.0]
+    assert figures["num_true_pairs"] == 150 * 6
+
+
+@pytest.mark.parametrize("kill_at", [3, 4, 11])
+def test_killed_and_started_again_equals_uninterrupted(pretrain_to, tmp_path: Path, kill_at: int) -> None:
+    """Before the first checkpoint, right after one, and one step before the end."""
+    whole = pretrain_to(tmp_path / "whole", tmp_path / "work-whole")
+    with pytest.raises(Killed):
+        pretrain_to(tmp_path / "resumed", tmp_path / "work", kill_at=kill_at)
+    assert not (tmp_path / "resumed").exists()
+    again = pretrain_to(tmp_path / "resumed", tmp_path / "work")
+    first, second = (open_artifact(tmp_path / name, "model") for name in ("whole", "resumed"))
+    assert first.digest == second.digest
+    assert whole == again
+
+
+def test_seed_decides_the_weights(pretrain_to, tmp_path: Path) -> None:
+    for name, seed in (("one", 1), ("same", 1), ("other", 2)):
+        pretrain_to(tmp_path / name, tmp_path / f"work-{name}", seed=seed, num_steps=2)
+    one, same, other = (open_artifact(tmp_path / name, "model").digest for name in ("one", "same", "other"))
+    assert one == same != other
+
+
+def test_distinct_synthetic_pairs_are_counted(pretrain_to, tmp_path: Path) -> None:
+    figures = pretrain_to(tmp_path / "model", tmp_path / "work", synthetic_share=0.5, num_steps=10)
+    assert figures["num_synthetic_pairs"] == 30
+    assert figures["num_distinct_synthetic_pairs_seen"] == 6
+
+
+def test_loss_that_is_not_finite_stops_the_run(pretrain_to, tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match="at step"):
+        pretrain_to(tmp_path / "model", tmp_path / "work", learning_rate=1e30, max_grad_norm=1e30)
+    assert not (tmp_path / "model").exists()
+
+
+def _context(tmp_path: Path) -> StageContext:
+    return StageContext("config", tmp_path / "work")
+
+
+def test_gate_answers_for_visual_queries(finished_run, tmp_path: Path) -> None:
+    config = GateConfig(visual_categories=("Apparel",), num_steps=200, batch_size=8)
+    train_gate(
+        finished_run.items, finished_run.clicks, finished_run.pretrained, tmp_path / "gate", config, RUNTIME, _context(tmp_path)
+    )
+    gate = Gate.load(tmp_path / "gate")
+    visual, other = gate.probabilities(["red shirt", "steel pot"], batch_size=2, device=CPU)
+    assert visual > gate.threshold > other
+    report = open_artifact(tmp_path / "gate", "gate").read_json("gate_report.json")
+    assert report["validation"]["num_queries"] == 2
+    assert report["test"]["num_queries"] == 4
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("always_text", [False, False]), ("always_multimodal", [True, True])])
+def test_gate_that_is_always_one_way_needs_no_category(finished_run, tmp_path: Path, mode: str, expected: list[bool]) -> None:
+    config = GateConfig(mode=mode, visual_categories=("Nothing",))
+    train_gate(
+        finished_run.items, finished_run.clicks, finished_run.pretrained, tmp_path / "gate", config, RUNTIME, _context(tmp_path)
+    )
+    gate = Gate.load(tmp_path / "gate")
+    assert gate.is_multimodal(gate.probabilities(["red shirt", "steel pot"], batch_size=2, device=CPU)).tolist() == expected
+
+
+@pytest.mark.parametrize("categories", [("Nothing",), ("Apparel", "Home")])
+def test_gate_with_one_class_names_the_categories_found(finished_run, tmp_path: Path, categories: tuple[str, ...]) -> None:
+    config = GateConfig(visual_categories=categories)
+    inputs = finished_run.items, finished_run.clicks, finished_run.pretrained
+    with pytest.raises(UserError, match="Apparel, Home"):
+        train_gate(*inputs, tmp_path / "gate", config, RUNTIME, _context(tmp_path))
+    assert not (tmp_path / "gate").exists()
+
+
+@pytest.mark.parametrize("tower", ["query", "text", "image", "multimodal"])
+def test_frozen_tower_does_not_move(finished_run, tmp_path: Path, tower: str) -> None:
+    config = FinetuneConfig(batch_size=4, queries_per_item=1, num_steps=3, freeze=(tower,), validate_every_steps=3)
+    inputs = finished_run.items, finished_run.clicks, finished_run.pretrained, finished_run.gate
+    finetune(*inputs, tmp_path / "model", LossConfig(), config, RUNTIME, _context(tmp_path))
+    before, _ = open_model(finished_run.pretrained)
+    after, _ = open_model(open_artifact(tmp_path / "model", "model"))
+    moved = {
+        name.partition("_tower")[0] for name, p in before.named_parameters() if not torch.equal(p, after.get_parameter(name))
+    }
+    assert tower not in moved
