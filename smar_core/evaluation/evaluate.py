@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import torch
 from numpy.typing import NDArray
 
 from smar_core.artifact import Artifact, create_artifact, write_json
@@ -70,21 +71,23 @@ def evaluate(
     gate: Artifact,
     finetuned: Artifact,
     bundle: Artifact,
-    judgments: Path | None,
+    judgments: str | Path | None,
     output: Path,
     config: EvaluateConfig,
     runtime: RuntimeConfig,
     context: StageContext,
+    column_map: Mapping[str, str] | None = None,
 ) -> dict[str, float]:
     """Measure the exported model and its relatives, and write figures, runs and the page.
 
     Args:
         items, clicks, synthetic, pretrained, gate, finetuned, bundle: Artifacts of those kinds, of one run.
-        judgments: File of graded judgments, or None.
+        judgments: File or folder of graded judgments, a path or URI; None for none.
         output: Folder of the evaluation.
         config: Cutoffs, intervals, examples.
-        runtime: Device.
+        runtime: Device and threads.
         context: Surroundings of the stage.
+        column_map: Columns of the judgments, by ``field`` or ``judgments.field``.
 
     Returns:
         The measures of the summary, overall and on fashion or not, of ``model`` and ``text_only``.
@@ -94,10 +97,11 @@ def evaluate(
         UserError: There is nothing to test on, or the judgments cannot be read.
     """
     _check_origin(bundle, {"items": items, "model": finetuned, "gate": gate})
+    torch.set_num_threads(runtime.num_threads)
     device = resolve_device(runtime)
     opened = Bundle.open(bundle.path, batch_size=config.batch_size, device=device)
     test = load_click_test(clicks, opened.item_ids)
-    graded = None if judgments is None else load_judged_test(read_judgments(judgments), test, opened.item_ids)
+    graded = None if judgments is None else load_judged_test(read_judgments(str(judgments), column_map), test, opened.item_ids)
     encoded = encode_test(
         opened, pretrained, items, test.queries, batch_size=config.batch_size, device=device, progress=context.progress
     )
@@ -106,17 +110,17 @@ def evaluate(
     is_visual = visual_items(opened.categories, opened.gate.visual_categories)
     rankings = rank_systems(opened, encoded, test, depth)
     clicks_view = _measure_clicks(test, rankings, is_visual, config)
-    slices, views = clicks_view.slices, [clicks_view]
+    slices, click_views = clicks_view.slices, [clicks_view]
     context.progress.update("rank and measure", 1, 4)
     for slice_name, excluded in (
         ("unseen_pair", test.trained_rows),
         ("unseen_item", [test.trained_anywhere] * len(test.queries)),
     ):
         ranked = rank_systems(opened, encoded, test, depth, excluded)
-        views.append(_measure_unseen(slice_name, test, ranked, excluded, config))
+        click_views.append(_measure_unseen(slice_name, test, ranked, excluded, config))
     context.progress.update("rank and measure", 3, 4)
 
-    scores = _summarise_views(views, config)
+    views, scores = list(click_views), _summarise_views(click_views, config)
     scores["ann"] = _measure_ann(rank_ann(opened, encoded, depth), rankings, test, slices, config)
     scores["queries"] = {"num_test": len(test.queries) + test.num_excluded, "num_excluded": test.num_excluded}
     if graded is not None:
@@ -139,7 +143,7 @@ def evaluate(
     with create_artifact(output, "evaluation", config_digest=context.config_digest, parents=context.parents) as folder:
         write_json(folder / "scores.json", scores)
         pq.write_table(_per_query_table(views, test), folder / "per_query.parquet")
-        pq.write_table(_slice_table(views, test), folder / "slices.parquet")
+        pq.write_table(_slice_table(click_views, test), folder / "slices.parquet")
         write_lines(folder / "qrels.trec", qrels_lines(test.query_ids, opened.item_ids, test.qrels))
         for system in WRITTEN_RUNS:
             lines = ranking_lines(test.query_ids, opened.item_ids, rankings[system], system)

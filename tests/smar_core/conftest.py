@@ -1,7 +1,5 @@
 """A small finished run, made by hand: every artifact up to the bundle, small enough to know what must come out."""
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +23,16 @@ from smar_core.schemas import CURVE, GATE_QUERIES, ITEMS, PAIRS, QRELS, QUERIES,
 from smar_core.stage import StageContext
 from smar_core.text import normalise_query, query_id
 
+TRAINING = {
+    "best_step": 0,
+    "num_steps": 0,
+    "batch_size": 2,
+    "num_true_pairs": 0,
+    "num_synthetic_pairs": 0,
+    "num_distinct_synthetic_pairs_seen": 0,
+    "num_parameters": 0,
+    "best": {},
+}
 WIDTH_PX, HEIGHT_PX = 8, 16
 VISUAL = ("Apparel",)
 
@@ -186,7 +194,7 @@ def _write_model(path: Path, seed: int) -> Artifact:
         SmarModel(config).save_pretrained(folder)
         tokenizer.save(folder / "tokenizer.json")
         pq.write_table(CURVE.empty_table(), folder / "curve.parquet")
-        write_json(folder / "training.json", {"stage": path.name})
+        write_json(folder / "training.json", TRAINING | {"stage": path.name})
     return open_artifact(path, "model")
 
 
@@ -203,12 +211,5 @@ def write_gate(path: Path, pretrained: Artifact, mode: str) -> Artifact:
     with create_artifact(path, "gate", config_digest="", parents={}) as folder:
         gate.save(folder)
         pq.write_table(GATE_QUERIES.empty_table(), folder / "gate_queries.parquet")
-        write_json(folder / "gate_report.json", {"mode": mode, "threshold": gate.threshold})
+        write_json(folder / "gate_report.json", {"mode": mode, "threshold": gate.threshold, "visual_categories": VISUAL})
     return open_artifact(path, "gate")
-
-
-def write_judgments(path: Path, rows: Sequence[tuple[str, str, int]]) -> Path:
-    """Write graded judgments as JSON lines."""
-    names = ("query", "item_id", "grade")
-    path.write_text("".join(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in rows), encoding="utf-8")
-    return path

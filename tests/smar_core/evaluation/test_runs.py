@@ -68,7 +68,7 @@ def test_a_run_line_survives(item_id: str, score: float) -> None:
 def test_bad_run_line_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "bad.trec"
     path.write_text(f"q Q0 item 1 0.5 tag\n{line}\n", encoding="utf-8")
-    with pytest.raises(UserError, match="bad.trec line 2"):
+    with pytest.raises(UserError, match=r"bad\.trec line 2"):
         read_run(path)
 
 

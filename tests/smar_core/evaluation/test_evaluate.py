@@ -1,0 +1,219 @@
+import io
+from pathlib import Path
+from typing import Any
+
+import ir_measures
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+from PIL import Image
+
+from smar_core.artifact import Artifact, open_artifact
+from smar_core.config import EvaluateConfig, ExportConfig, RuntimeConfig
+from smar_core.errors import ArtifactError, UserError
+from smar_core.evaluation.evaluate import evaluate
+from smar_core.evaluation.examples import encode_jpeg
+from smar_core.evaluation.runs import read_qrels, read_run
+from smar_core.evaluation.testset import load_click_test
+from smar_core.retrieval.export import export_embeddings
+from smar_core.stage import StageContext
+from smar_core.text import query_id
+
+SYSTEMS = {"model", "text_only", "text_only_pretrained", "multimodal", "image", "click_memory"}
+
+JUDGMENTS = (
+    ("Red  Shirt", "z9", 3),
+    ("red shirt", "a10", 2),
+    ("red shirt", "gone", 3),  # left the catalogue
+    ("red shirt", "d4", 0),
+    ("dress", "gone", 1),  # nothing left of this query
+    ("never asked", "z9", 3),
+)
+
+
+def run_evaluate(finished_run, output: Path, judgments: Path | None, **config: Any) -> dict[str, float]:
+    return evaluate(
+        finished_run.items,
+        finished_run.clicks,
+        finished_run.synthetic,
+        finished_run.pretrained,
+        finished_run.gate,
+        finished_run.finetuned,
+        finished_run.bundle,
+        judgments,
+        output,
+        EvaluateConfig.model_validate({"num_bootstrap_samples": 50, "num_examples": 3} | config),
+        RuntimeConfig(num_threads=1),
+        StageContext(config_digest="", work=output.parent),
+    )
+
+
+@pytest.fixture(scope="module")
+def judgments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("judgments") / "judgments.csv"
+    path.write_text("query,item_id,grade\n" + "".join(f"{q},{i},{g}\n" for q, i, g in JUDGMENTS), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def evaluated(finished_run, judgments: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, dict[str, float]]:
+    output = tmp_path_factory.mktemp("evaluated") / "evaluation"
+    figures = run_evaluate(finished_run, output, judgments)
+    return open_artifact(output, "evaluation"), figures
+
+
+@pytest.fixture(scope="module")
+def scores(evaluated: tuple[Artifact, dict[str, float]]) -> dict[str, Any]:
+    return evaluated[0].read_json("scores.json")
+
+
+def test_scores_have_the_contract_form(scores: dict[str, Any]) -> None:
+    assert set(scores) == SYSTEMS | {"judged", "ann", "differences", "queries"}
+    for system in SYSTEMS:
+        assert {name: part["num_queries"] for name, part in scores[system].items()} == {
+            "overall": 4,
+            "fashion": 2,
+            "not_fashion": 2,
+            "seen_query": 3,
+            "unseen_query": 1,
+            "unseen_pair": 3,  # red shirt with a10, blanket, dress with h8; steel pot has nothing new
+            "unseen_item": 2,  # blanket, dress with h8
+        }
+        for part in scores[system].values():
+            measures = set(part) - {"num_queries"}
+            expected = {f"{name}@{k}{end}" for k in (10, 50, 100) for name in ("R", "P", "F1", "nDCG") for end in ("",)}
+            assert measures == expected | {f"P@{k}_max" for k in (10, 50, 100)} | {"RR@10"}
+            assert all(set(part[measure]) == {"value", "low", "high"} for measure in measures)
+    assert scores["queries"] == {"num_test": 4, "num_excluded": 0}
+
+
+def test_everything_is_found_in_a_catalogue_of_ten(scores: dict[str, Any]) -> None:
+    """R@10 is 1 for whoever ranks every item; pictures alone miss f6, which has none; memory knows the seen pairs alone."""
+    for system in ("model", "text_only", "text_only_pretrained", "multimodal"):
+        assert scores[system]["overall"]["R@10"]["value"] == 1.0
+        assert scores[system]["unseen_pair"]["R@10"]["value"] == 1.0
+    assert scores["image"]["overall"]["R@10"]["value"] == pytest.approx((1 + 1 + 0.5 + 1) / 4)
+    assert scores["click_memory"]["overall"]["R@10"]["value"] == pytest.approx((0.5 + 1 + 0 + 0) / 4)
+    assert scores["click_memory"]["unseen_pair"]["R@10"]["value"] == 0.0
+    assert scores["model"]["overall"]["P@10"]["value"] == pytest.approx((2 + 1 + 2 + 1) / 40)
+    assert scores["model"]["overall"]["P@10_max"] == scores["model"]["overall"]["P@10"]
+
+
+def test_seen_items_leave_the_run_of_unseen_pairs(finished_run, scores: dict[str, Any]) -> None:
+    """Without a1 and z9, clicked in training for "red shirt", item a10 moves up in that query's run."""
+    test = load_click_test(finished_run.clicks, sorted(["z9", "a1", "b 2", "a10", "c3", "d4", "e5", "f6", "g7", "h8"]))
+    place = test.query_ids.index(query_id("red shirt"))
+    assert dict(zip(test.trained_rows[place].tolist(), test.trained_clicks[place].tolist(), strict=True)) == {0: 1, 9: 3}
+    assert test.trained_anywhere.tolist() == [0, 1, 4, 9]
+    assert scores["text_only"]["unseen_pair"]["RR@10"]["value"] > 0
+
+
+def test_runs_and_qrels_agree_with_ir_measures(evaluated: tuple[Artifact, dict[str, float]], scores: dict[str, Any]) -> None:
+    folder = evaluated[0].path
+    qrels = [ir_measures.Qrel(line.query_id, line.item_id, line.grade) for line in read_qrels(folder / "qrels.trec")]
+    for system in ("model", "text_only", "multimodal"):
+        lines = read_run(folder / f"run-{system}.trec")
+        assert len(lines) == 40 and {line.tag for line in lines} == {system}
+        run = [ir_measures.ScoredDoc(line.query_id, line.item_id, -float(line.rank)) for line in lines]
+        measures = [ir_measures.nDCG @ 10, ir_measures.RR @ 10, ir_measures.P @ 10, ir_measures.R @ 50]
+        for measure, value in ir_measures.calc_aggregate(measures, qrels, run).items():
+            assert scores[system]["overall"][str(measure)]["value"] == pytest.approx(value)
+
+
+def test_judged_counts_and_grades(scores: dict[str, Any]) -> None:
+    judged = scores["judged"]
+    counts = {name: value for name, value in judged.items() if name.startswith("num_")}
+    assert counts == {
+        "num_judgments": 6,
+        "num_judgments_used": 2,
+        "num_judgments_on_unknown_items": 2,
+        "num_unknown_items": 1,
+        "num_judged_queries": 3,
+        "num_judged_queries_not_in_test": 1,
+        "num_judged_queries_without_relevant": 1,
+        "num_test_queries_without_judgment": 2,
+    }
+    assert judged["model"]["overall"]["num_queries"] == 1
+    assert set(judged["model"]) == {"overall", "fashion", "seen_query"}
+    # Memory ranks z9 (3 clicks) above a1: gain 3 at rank 1; the ideal adds a10 with grade 2 at rank 2.
+    assert judged["click_memory"]["overall"]["nDCG@10"]["value"] == pytest.approx(3 / (3 + 2 / np.log2(3)))
+
+
+def test_differences_are_those_of_the_means(scores: dict[str, Any]) -> None:
+    part = scores["differences"]["model - text_only"]["overall"]["nDCG@10"]
+    values = [scores[system]["overall"]["nDCG@10"]["value"] for system in ("model", "text_only")]
+    assert part["value"] == pytest.approx(values[0] - values[1])
+    assert part["low"] <= part["value"] <= part["high"]
+
+
+def test_flat_index_loses_nothing(scores: dict[str, Any]) -> None:
+    for modality in ("text", "multimodal"):
+        assert scores["ann"][modality]["recall@50"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert scores["ann"]["model"]["overall"] == scores["model"]["overall"]
+
+
+def test_per_query_values_average_to_the_scores(evaluated: tuple[Artifact, dict[str, float]], scores: dict[str, Any]) -> None:
+    table = evaluated[0].read_table("per_query")
+    chosen = table.filter(
+        pc.and_(
+            pc.equal(table["system"], "model"), pc.and_(pc.equal(table["source"], "clicks"), pc.equal(table["measure"], "RR@10"))
+        )
+    )
+    assert pc.mean(chosen["value"]).as_py() == pytest.approx(scores["model"]["overall"]["RR@10"]["value"])
+    assert set(table["source"].to_pylist()) == {"clicks", "clicks_unseen_pairs", "clicks_unseen_items", "judgments"}
+    slices = evaluated[0].read_table("slices")
+    fashion = slices.filter(pc.equal(slices["slice"], "fashion"))["query_id"].to_pylist()
+    assert sorted(fashion) == sorted([query_id("red shirt"), query_id("dress")])
+
+
+def test_figures_name_the_summary(evaluated: tuple[Artifact, dict[str, float]], scores: dict[str, Any]) -> None:
+    figures = evaluated[1]
+    assert figures["R@50"] == scores["model"]["overall"]["R@50"]["value"]
+    assert figures["text_only_nDCG@10_fashion"] == scores["text_only"]["fashion"]["nDCG@10"]["value"]
+    assert figures["judged_nDCG@10"] == scores["judged"]["model"]["overall"]["nDCG@10"]["value"]
+
+
+def test_page_shows_products(evaluated: tuple[Artifact, dict[str, float]]) -> None:
+    page = (evaluated[0].path / "page.html").read_text(encoding="utf-8")
+    assert "data:image/jpeg;base64," in page and "red shirt" in page
+
+
+def test_equal_runs_give_equal_content_whatever_the_batch(finished_run, evaluated, judgments: Path, tmp_path: Path) -> None:
+    for batch_size in (1, 256):
+        run_evaluate(finished_run, tmp_path / "again", judgments, batch_size=batch_size)
+        again = open_artifact(tmp_path / "again", "evaluation")
+        assert again.read_json("scores.json") == evaluated[0].read_json("scores.json")
+    assert again.digest == evaluated[0].digest
+
+
+def test_without_judgments(finished_run, tmp_path: Path) -> None:
+    run_evaluate(finished_run, tmp_path / "evaluation", None, num_examples=0)
+    assert "judged" not in open_artifact(tmp_path / "evaluation", "evaluation").read_json("scores.json")
+
+
+def test_bundle_of_another_model_is_refused(finished_run, tmp_path: Path) -> None:
+    export_embeddings(
+        finished_run.items,
+        finished_run.pretrained,
+        finished_run.gate,
+        tmp_path / "bundle",
+        ExportConfig(index="flat"),
+        RuntimeConfig(num_threads=1),
+        StageContext(config_digest="", work=tmp_path),
+    )
+    other = type(finished_run)(**{**vars(finished_run), "bundle": open_artifact(tmp_path / "bundle", "bundle")})
+    with pytest.raises(ArtifactError, match="another model artifact"):
+        run_evaluate(other, tmp_path / "evaluation", None)
+    assert not (tmp_path / "evaluation").exists()
+
+
+def test_no_known_item_clicked_is_a_user_error(finished_run) -> None:
+    with pytest.raises(UserError, match="no click on an item of the catalogue"):
+        load_click_test(finished_run.clicks, ["somewhere else"])
+
+
+def test_picture_survives_as_jpeg() -> None:
+    pixels = np.full((16, 8, 3), (200, 30, 30), dtype=np.uint8)
+    image = np.asarray(Image.open(io.BytesIO(encode_jpeg(pixels))))
+    assert image.shape == (16, 8, 3)
+    assert np.abs(image.astype(int) - pixels).max() < 8
