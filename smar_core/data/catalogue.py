@@ -19,7 +19,7 @@ from smar_core.config import PrepareConfig
 from smar_core.data.beam_runner import pack, shard_of, unpack
 from smar_core.data.fields import text_values
 from smar_core.data.images import PictureError, fetch_picture, letterbox
-from smar_core.data.rejects import CONFLICT, NO_ITEM_ID, NO_TITLE, SPACED_ITEM_ID, Reason, reject_rows
+from smar_core.data.rejects import CONFLICT, NO_ITEM_ID, NO_TITLE, Reason, reject_rows
 from smar_core.data.tables import shard_name, write_ipc, write_parquet
 from smar_core.schemas import ITEMS, image_schema
 from smar_core.text import clean_text
@@ -59,7 +59,8 @@ def clean_items(batch: pa.RecordBatch, file: str, first_row: int) -> tuple[pa.Ta
     columns["image"], columns["image_reference"] = _split_image(batch)
     columns["file"] = [file] * batch.num_rows
     columns["row"] = list(range(first_row, first_row + batch.num_rows))
-    usable, bad = [], {}
+    usable: list[int] = []
+    bad: dict[Reason, list[int]] = {}
     for place, (item_id, title) in enumerate(zip(columns["item_id"], columns["title"], strict=True)):
         reason = _find_fault(item_id, title)
         if reason is None:
@@ -185,8 +186,6 @@ def summarise_items(items: pa.Table, config: PrepareConfig, reasons: Mapping[str
 def _find_fault(item_id: str, title: str) -> Reason | None:
     if not item_id:
         return NO_ITEM_ID
-    if any(c.isspace() or not c.isprintable() for c in item_id):
-        return SPACED_ITEM_ID
     return None if title else NO_TITLE
 
 

@@ -58,7 +58,7 @@ def _count_tokens(queries: Mapping[str, int], tokenizer: Tokenizer) -> Counter[s
         for text, encoding in zip(batch, tokenizer.encode_batch_fast(batch, add_special_tokens=False), strict=True):
             for token in encoding.ids:
                 counts[token] += queries[text]
-    return Counter({tokenizer.id_to_token(token): count for token, count in counts.items()})
+    return Counter({str(tokenizer.id_to_token(token)): count for token, count in counts.items()})
 
 
 def _describe_lengths(queries: Mapping[str, int]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ error then names its line and a column may mix numbers and text. Rows are counte
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,16 +15,11 @@ from typing import Any, BinaryIO, Literal
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
 
 from smar_core.digest import digest_files
 from smar_core.errors import UserError
-
-# Importing Beam's file systems warns of clients that are not installed, once for each worker.
-logging.disable(logging.WARNING)
-from apache_beam.io.filesystem import BeamIOError  # noqa: E402
-from apache_beam.io.filesystems import FileSystems  # noqa: E402
-
-logging.disable(logging.NOTSET)
 
 Format = Literal["parquet", "csv", "jsonl"]
 
@@ -105,7 +99,7 @@ def find_data_files(path: str) -> list[DataFile]:
         UserError: Nothing is there, a folder holds no data file, or a file's format cannot be told.
     """
     files = list_files(path)
-    is_file = len(files) == 1 and next(iter(files.values())).rstrip("/") == path.rstrip("/")
+    is_file = Path(path).is_file() if "://" not in path else list(files.values()) == [path]
     found = []
     for name, location in files.items():
         file_format = _format_of(name)

@@ -44,8 +44,9 @@ def read_judgments(path: str, column_map: Mapping[str, str] | None = None) -> pa
                         f"{where} has no usable {fault}", "give it a query, an item_id and a whole grade of 0 or more"
                     )
                 if grades.setdefault((query, item_id), grade) != grade:
+                    earlier = grades[query, item_id]
                     raise UserError(
-                        f"{where} gives item {item_id!r} for query {query!r} the grade {grade}, an earlier row {grades[query, item_id]}",
+                        f"{where} gives item {item_id!r} for query {query!r} the grade {grade}, an earlier row {earlier}",
                         "keep one of them",
                     )
     if not grades:

@@ -86,7 +86,7 @@ def prepare_data(
         write_json(outputs.rejects / "reasons.json", reasons)
         item_statistics = summarise_items(items, config, reasons["items"])
         write_json(outputs.items / "statistics.json", item_statistics)
-        split = TimeSplit.of(*json.loads((scratch / SPAN).read_text()), config)
+        split = TimeSplit.of(*_read_span(scratch), config)
         click_statistics = summarise_clicks(pairs, queries, counters, sum(reasons["clicks"].values()), split)
         write_json(outputs.clicks / "statistics.json", click_statistics)
 
@@ -105,7 +105,10 @@ def prepare_data(
 
 
 class _ReadPart(beam.DoFn):
-    """A part of a file -> (file name, first row, packed batch). A damaged file leaves a note, since Beam would lose the error's kind."""
+    """A part of a file -> (file name, first row, packed batch).
+
+    A damaged file leaves a note in the folder ``failures``, since Beam would lose the error's kind.
+    """
 
     def __init__(self, source: SourceName, column_map: Mapping[str, str], batch_rows: int, failures: str) -> None:
         self._source, self._column_map, self._batch_rows, self._failures = source, dict(column_map), batch_rows, failures
@@ -196,6 +199,11 @@ def _partition_rejects(packed: bytes, num_shards: int) -> Iterator[tuple[int, by
 
 def _write_span(span: tuple[int, int] | None, path: str) -> None:
     write_json(Path(path), span)
+
+
+def _read_span(scratch: Path) -> tuple[int, int]:
+    start, end = json.loads((scratch / SPAN).read_text(encoding="utf-8"))
+    return start, end
 
 
 def _read(path: Path, table: str) -> pa.Table:

@@ -30,7 +30,6 @@ class Reason:
 
 
 NO_ITEM_ID = Reason("item_id", "no item_id", "fill the column or map another one with --map item_id=COLUMN")
-SPACED_ITEM_ID = Reason("item_id", "item_id with a blank inside", "use ids without blanks, which run files cannot hold")
 NO_TITLE = Reason("title", "no title", "fill the column or map another one with --map title=COLUMN")
 CONFLICT = Reason("item_id", "rows of one item_id that differ", "give every item one row")
 BAD_TIME = Reason("timestamp", "no readable timestamp", "write ISO 8601, or seconds or milliseconds since 1970")
@@ -38,7 +37,7 @@ NO_QUERY = Reason("query", "blank query", "fill the column or map another one wi
 NO_CLICKED_ITEM = Reason("item_id", "no item_id", "fill the column or map another one with --map clicks.item_id=COLUMN")
 BAD_FLAG = Reason("clicked", "neither true nor false", "write true or false, or 1 or 0")
 UNKNOWN_ITEM = Reason("item_id", "unknown item", "give the catalogue that the log belongs to, with the same ids")
-REASONS = (NO_ITEM_ID, SPACED_ITEM_ID, NO_TITLE, CONFLICT, BAD_TIME, NO_QUERY, NO_CLICKED_ITEM, BAD_FLAG, UNKNOWN_ITEM)
+REASONS = (NO_ITEM_ID, NO_TITLE, CONFLICT, BAD_TIME, NO_QUERY, NO_CLICKED_ITEM, BAD_FLAG, UNKNOWN_ITEM)
 
 
 def reject_rows(source: str, file: str, rows: Sequence[int], reason: Reason, values: Iterable[object]) -> pa.Table:
@@ -93,8 +92,8 @@ def check_reject_share(rejects: pa.Table, num_rows: Mapping[str, int], max_share
         example = min(of_reason, key=lambda row: (row["file"], row["row"]))
         remedy = next(r.remedy for r in REASONS if (r.field, r.text) == (example["field"], text))
         raise UserError(
-            f"{num_rejects} of {total} rows of {source} cannot be used, more than prepare.max_reject_share ({max_share:g}) allows; "
-            f"the commonest reason is {text!r} ({reasons[text]} rows), for example {example['field']} = {example['value']!r} in row "
-            f"{example['row']} of {example['file']}",
+            f"{num_rejects} of {total} rows of {source} cannot be used, more than prepare.max_reject_share ({max_share:g}) "
+            f"allows; the commonest reason is {text!r} ({reasons[text]} rows), for example {example['field']} = "
+            f"{example['value']!r} in row {example['row']} of {example['file']}",
             f"{remedy}, or raise prepare.max_reject_share",
         )

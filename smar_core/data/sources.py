@@ -69,7 +69,7 @@ def check_inputs(sources: Sources, judgments: str | None = None) -> dict[str, st
     _check_clicks(sources, files["clicks"])
     if judgments is not None:
         read_judgments(judgments, sources.column_map)
-    digests = {source: digest_inputs(path) for source, path in paths.items()}
+    digests: dict[str, str] = {source: digest_inputs(path) for source, path in paths.items()}
     if sources.images is not None:
         if not list_files(sources.images):
             raise UserError(f"folder {sources.images} holds no file", "name the folder of the pictures with --images")

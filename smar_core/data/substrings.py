@@ -126,7 +126,8 @@ class Allocation:
         base, remainder = divmod(total, len(item_ids))
         return cls(base, sorted(_hash(item_id, seed) for item_id in item_ids)[remainder] if remainder else 0, seed)
 
-    def __call__(self, item_id: str) -> int:
+    def queries_of(self, item_id: str) -> int:
+        """Return how many queries an item is asked for."""
         return self.base + (_hash(item_id, self.seed) < self.extra_below)
 
 

@@ -130,7 +130,7 @@ class _DrawQueries(beam.DoFn):
     def _draw(self, item: ItemWords, index: WordIndex) -> Iterator[Substring | None]:
         return draw_substrings(
             item,
-            self._allocation(item.item_id),
+            self._allocation.queries_of(item.item_id),
             index,
             seed=self._config.seed,
             max_words=self._config.max_words,
