@@ -6,61 +6,43 @@ index is never mistaken for a weak model. Nothing is tuned here. ``scores.json``
 ``ann``, ``differences`` (paired) and ``queries`` (how many were used). A slice without a query is left out.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from numpy.typing import NDArray
 
 from smar_core.artifact import Artifact, create_artifact, write_json
 from smar_core.config import EvaluateConfig, RuntimeConfig
 from smar_core.data.judgments import read_judgments
 from smar_core.errors import ArtifactError
-from smar_core.evaluation.bootstrap import percentile_interval, resample_means
 from smar_core.evaluation.examples import build_examples
-from smar_core.evaluation.measures import Qrels, Values, measure_run
 from smar_core.evaluation.runs import qrels_lines, ranking_lines, write_lines
-from smar_core.evaluation.slices import query_slices, visual_items
-from smar_core.evaluation.summary import Scores, summarise
-from smar_core.evaluation.systems import COMPARED, encode_test, rank_ann, rank_systems
-from smar_core.evaluation.testset import ClickTest, JudgedTest, drop_trained, load_click_test, load_judged_test
+from smar_core.evaluation.slices import visual_items
+from smar_core.evaluation.systems import encode_test, rank_ann, rank_systems
+from smar_core.evaluation.testset import ClickTest, load_click_test, load_judged_test
+from smar_core.evaluation.views import (
+    measure_ann,
+    measure_clicks,
+    measure_judged,
+    measure_unseen,
+    per_query_table,
+    slice_table,
+    summarise_views,
+)
 from smar_core.model.device import resolve_device
 from smar_core.report.page import Example, ReportData, render_report
-from smar_core.retrieval.bundle import INDEXED, Bundle
-from smar_core.retrieval.exact import NO_ITEM, Ranking, Rows
-from smar_core.schemas import PER_QUERY, SLICES
+from smar_core.retrieval.bundle import Bundle
+from smar_core.retrieval.exact import Ranking
 from smar_core.stage import StageContext
 
 WRITTEN_RUNS = ("model", "text_only", "multimodal")
 """Systems whose runs are written as TREC files."""
 
-ANN_CUTOFF = 50
-EXACT_SYSTEM = {"text": "text_only", "multimodal": "multimodal"}
 PAGE_TITLE = "SMAR: what the pictures bring"
 SUMMARY_MEASURES = ("R@50", "P@50", "F1@50", "nDCG@10", "RR@10", "P@10")
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """One view of the systems: queries, their slices, and the values by system and measure.
-
-    Attributes:
-        source: As in ``schemas.PER_QUERY``.
-        places: Places of its queries among the test queries.
-        slices: Mask over its queries by name.
-        values: Values of its queries by system and measure.
-    """
-
-    source: str
-    places: NDArray[np.int64]
-    slices: Mapping[str, NDArray[np.bool_]]
-    values: Mapping[str, Mapping[str, Values]]
 
 
 def evaluate(
@@ -109,7 +91,7 @@ def evaluate(
     depth = max(config.cutoffs)
     is_visual = visual_items(opened.categories, opened.gate.visual_categories)
     rankings = rank_systems(opened, encoded, test, depth)
-    clicks_view = _measure_clicks(test, rankings, is_visual, config)
+    clicks_view = measure_clicks(test, rankings, is_visual, config)
     slices, click_views = clicks_view.slices, [clicks_view]
     context.progress.update("rank and measure", 1, 4)
     for slice_name, excluded in (
@@ -117,15 +99,15 @@ def evaluate(
         ("unseen_item", [test.trained_anywhere] * len(test.queries)),
     ):
         ranked = rank_systems(opened, encoded, test, depth, excluded)
-        click_views.append(_measure_unseen(slice_name, test, ranked, excluded, config))
+        click_views.append(measure_unseen(slice_name, test, ranked, excluded, config))
     context.progress.update("rank and measure", 3, 4)
 
-    views, scores = list(click_views), _summarise_views(click_views, config)
-    scores["ann"] = _measure_ann(rank_ann(opened, encoded, depth), rankings, test, slices, config)
+    views, scores = list(click_views), summarise_views(click_views, config)
+    scores["ann"] = measure_ann(rank_ann(opened, encoded, depth), rankings, test, slices, config)
     scores["queries"] = {"num_test": len(test.queries) + test.num_excluded, "num_excluded": test.num_excluded}
     if graded is not None:
-        judged_view = _measure_judged(graded, rankings, slices, config)
-        scores["judged"] = _summarise_views([judged_view], config) | graded.counts
+        judged_view = measure_judged(graded, rankings, slices, config)
+        scores["judged"] = summarise_views([judged_view], config) | graded.counts
         views.append(judged_view)
     context.progress.update("rank and measure", 4, 4)
 
@@ -142,12 +124,9 @@ def evaluate(
     page = render_report(_report_data(scores, stages, opened, examples))
     with create_artifact(output, "evaluation", config_digest=context.config_digest, parents=context.parents) as folder:
         write_json(folder / "scores.json", scores)
-        pq.write_table(_per_query_table(views, test), folder / "per_query.parquet")
-        pq.write_table(_slice_table(click_views, test), folder / "slices.parquet")
-        write_lines(folder / "qrels.trec", qrels_lines(test.query_ids, opened.item_ids, test.qrels))
-        for system in WRITTEN_RUNS:
-            lines = ranking_lines(test.query_ids, opened.item_ids, rankings[system], system)
-            write_lines(folder / f"run-{system}.trec", lines)
+        pq.write_table(per_query_table(views, test), folder / "per_query.parquet")
+        pq.write_table(slice_table(click_views, test), folder / "slices.parquet")
+        _write_trec_files(folder, test, opened.item_ids, rankings)
         (folder / "page.html").write_text(page, encoding="utf-8")
     return summary_figures(scores)
 
@@ -176,113 +155,10 @@ def _check_origin(bundle: Artifact, used: Mapping[str, Artifact]) -> None:
             raise ArtifactError(f"{bundle.path} was exported from another {name} artifact than {artifact.path}: export it again")
 
 
-def _measure_clicks(
-    test: ClickTest, rankings: Mapping[str, Ranking], is_visual_N: NDArray[np.bool_], config: EvaluateConfig
-) -> Measured:
-    return Measured(
-        source="clicks",
-        places=np.arange(len(test.queries)),
-        slices=query_slices(test.qrels, is_visual_N, test.is_seen_query),
-        values={system: measure_run(ranking.rows_QK, test.qrels, config.cutoffs) for system, ranking in rankings.items()},
-    )
-
-
-def _measure_unseen(
-    slice_name: str,
-    test: ClickTest,
-    rankings: Mapping[str, Ranking],
-    excluded: Sequence[Rows],
-    config: EvaluateConfig,
-) -> Measured:
-    """Measure rankings without the excluded rows against relevant items without them."""
-    remaining = drop_trained(test.qrels, excluded)
-    places = np.flatnonzero(remaining.num_relevant)
-    qrels = remaining.select(places)
-    return Measured(
-        source=f"clicks_{slice_name}s",
-        places=places,
-        slices={slice_name: np.ones(len(places), dtype=bool)},
-        values={system: measure_run(ranking.rows_QK[places], qrels, config.cutoffs) for system, ranking in rankings.items()},
-    )
-
-
-def _measure_judged(
-    graded: JudgedTest, rankings: Mapping[str, Ranking], slices: Mapping[str, NDArray[np.bool_]], config: EvaluateConfig
-) -> Measured:
-    """Measure against grades; a query is in the same slices as on clicks, so that both views can be laid side by side."""
-    return Measured(
-        source="judgments",
-        places=graded.places,
-        slices={name: mask[graded.places] for name, mask in slices.items()},
-        values={
-            system: measure_run(ranking.rows_QK[graded.places], graded.qrels, config.cutoffs)
-            for system, ranking in rankings.items()
-        },
-    )
-
-
-def _summarise_views(views: Iterable[Measured], config: EvaluateConfig) -> dict[str, Any]:
-    """Merge the slices of several views under their systems, and their differences under ``differences``."""
-    merged: Scores = {}
-    differences: Scores = {}
-    for view in views:
-        for target, part in zip((merged, differences), summarise(view.values, view.slices, COMPARED, config), strict=True):
-            for name, slices in part.items():
-                target.setdefault(name, {}).update(slices)
-    return {**merged, "differences": differences}
-
-
-def _measure_ann(
-    ann: Mapping[str, Ranking],
-    exact: Mapping[str, Ranking],
-    test: ClickTest,
-    slices: Mapping[str, NDArray[np.bool_]],
-    config: EvaluateConfig,
-) -> dict[str, Any]:
-    """Return how much of the exact top 50 each index finds, and how good the routed search is with them."""
-    measures = {"model": measure_run(ann["model"].rows_QK, test.qrels, config.cutoffs)}
-    result: dict[str, Any] = {"model": summarise(measures, slices, (), config)[0]["model"]}
-    for modality in INDEXED:
-        system = EXACT_SYSTEM[modality]
-        recall_Q = ann_recall(ann[modality].rows_QK, exact[system].rows_QK, ANN_CUTOFF)
-        samples = resample_means(recall_Q[:, None], config.num_bootstrap_samples, config.seed)[:, 0]
-        interval = percentile_interval(float(recall_Q.mean()), samples, config.confidence)
-        result[modality] = {f"recall@{ANN_CUTOFF}": interval.as_json()}
-    return result
-
-
-def ann_recall(ann_QK: Rows, exact_QK: Rows, cutoff: int) -> Values:
-    """Return the share of the exact top ``cutoff`` that an approximate top ``cutoff`` holds [Q].
-
-    >>> ann_recall(np.array([[7, 2, 5]]), np.array([[7, 5, 3]]), 2).tolist()
-    [0.5]
-    """
-    query, rank = np.nonzero(exact_QK[:, :cutoff] != NO_ITEM)
-    wanted = Qrels.build(len(exact_QK), query, exact_QK[query, rank], np.ones(len(query)))
-    return (wanted.grades_of(ann_QK[:, :cutoff]) > 0).sum(axis=1) / wanted.num_relevant
-
-
-def _per_query_table(views: Iterable[Measured], test: ClickTest) -> pa.Table:
-    query_ids, queries = pa.array(test.query_ids), pa.array(test.queries)
-    blocks = []
-    for view in views:
-        places = pa.array(view.places)
-        for system, of in view.values.items():
-            for measure, values in of.items():
-                same = [pa.repeat(name, len(values)) for name in (system, view.source, measure)]
-                columns = [same[0], same[1], query_ids.take(places), queries.take(places), same[2], pa.array(values)]
-                blocks.append(pa.Table.from_arrays(columns, schema=PER_QUERY))
-    return pa.concat_tables(blocks)
-
-
-def _slice_table(views: Iterable[Measured], test: ClickTest) -> pa.Table:
-    query_ids = pa.array(test.query_ids)
-    blocks = [
-        pa.Table.from_arrays([pa.repeat(name, int(mask.sum())), query_ids.take(pa.array(view.places[mask]))], schema=SLICES)
-        for view in views
-        for name, mask in view.slices.items()
-    ]
-    return pa.concat_tables(blocks)
+def _write_trec_files(folder: Path, test: ClickTest, item_ids: Sequence[str], rankings: Mapping[str, Ranking]) -> None:
+    write_lines(folder / "qrels.trec", qrels_lines(test.query_ids, item_ids, test.qrels))
+    for system in WRITTEN_RUNS:
+        write_lines(folder / f"run-{system}.trec", ranking_lines(test.query_ids, item_ids, rankings[system], system))
 
 
 def _report_data(

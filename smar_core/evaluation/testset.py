@@ -133,9 +133,11 @@ def load_judged_test(judgments: pa.Table, test: ClickTest, item_ids: Sequence[st
 
 def drop_trained(qrels: Qrels, trained_rows: Sequence[Rows]) -> Qrels:
     """Return qrels without the entries whose item is among its query's rows."""
-    num_rows = 1 + max([int(qrels.row_E.max(initial=0)), *(int(rows.max(initial=0)) for rows in trained_rows)])
-    trained_keys = [query * num_rows + rows.astype(np.int64) for query, rows in enumerate(trained_rows)]
-    return qrels.drop(np.isin(qrels.query_E * num_rows + qrels.row_E, np.concatenate(trained_keys)))
+    is_trained_E = np.zeros(len(qrels.row_E), dtype=bool)
+    ends = np.cumsum(qrels.num_relevant)
+    for rows, start, end in zip(trained_rows, ends - qrels.num_relevant, ends, strict=True):
+        is_trained_E[start:end] = np.isin(qrels.row_E[start:end], rows)
+    return qrels.drop(is_trained_E)
 
 
 def _of_split(table: pa.Table, split: str) -> pa.Table:

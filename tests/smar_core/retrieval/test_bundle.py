@@ -1,5 +1,6 @@
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,7 @@ def test_routes_by_the_gate(bundle: Bundle) -> None:
 def test_hits_are_ranked_and_shown(bundle: Bundle) -> None:
     (hits,) = bundle.search(["  RED\tshirt "], 10, mode="text")
     assert [hit.rank for hit in hits] == list(range(1, 11))
-    assert all(first.score >= second.score for first, second in zip(hits, hits[1:], strict=False))
+    assert all(first.score >= second.score for first, second in pairwise(hits))
     shown = {hit.item_id: (hit.title, hit.category) for hit in hits}
     assert shown["b 2"] == ("green dress", "Apparel > Dresses")
     assert bundle.search(["red shirt"], 10, mode="text") == [hits]

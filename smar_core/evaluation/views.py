@@ -1,0 +1,155 @@
+"""Views of the systems: on clicks, on what training had not seen, on graded judgments, and through the approximate index.
+
+A view says which queries count, which items are relevant to them, and how they fall into slices; ``summarise_views`` lays the
+views of one kind side by side.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from smar_core.config import EvaluateConfig
+from smar_core.evaluation.bootstrap import percentile_interval, resample_means
+from smar_core.evaluation.measures import Qrels, Values, measure_run
+from smar_core.evaluation.slices import Mask, query_slices
+from smar_core.evaluation.summary import Scores, summarise
+from smar_core.evaluation.systems import COMPARED
+from smar_core.evaluation.testset import ClickTest, JudgedTest, drop_trained
+from smar_core.retrieval.bundle import INDEXED
+from smar_core.retrieval.exact import NO_ITEM, Ranking, Rows
+from smar_core.schemas import PER_QUERY, SLICES
+
+ANN_CUTOFF = 50
+EXACT_SYSTEM = {"text": "text_only", "multimodal": "multimodal"}
+"""The system that searches the same embeddings exactly."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One view of the systems: queries, their slices, and the values by system and measure.
+
+    Attributes:
+        source: As in ``schemas.PER_QUERY``.
+        places: Places of its queries among the test queries.
+        slices: Mask over its queries by name.
+        values: Values of its queries by system and measure.
+    """
+
+    source: str
+    places: NDArray[np.int64]
+    slices: Mapping[str, Mask]
+    values: Mapping[str, Mapping[str, Values]]
+
+
+def measure_clicks(test: ClickTest, rankings: Mapping[str, Ranking], is_visual_N: Mask, config: EvaluateConfig) -> Measured:
+    """Measure rankings against the clicks of the test days, in the slices of ``query_slices``."""
+    return Measured(
+        source="clicks",
+        places=np.arange(len(test.queries)),
+        slices=query_slices(test.qrels, is_visual_N, test.is_seen_query),
+        values={system: measure_run(ranking.rows_QK, test.qrels, config.cutoffs) for system, ranking in rankings.items()},
+    )
+
+
+def measure_unseen(
+    slice_name: str,
+    test: ClickTest,
+    rankings: Mapping[str, Ranking],
+    excluded: Sequence[Rows],
+    config: EvaluateConfig,
+) -> Measured:
+    """Measure rankings without the excluded rows against relevant items without them."""
+    remaining = drop_trained(test.qrels, excluded)
+    places = np.flatnonzero(remaining.num_relevant)
+    qrels = remaining.select(places)
+    return Measured(
+        source=f"clicks_{slice_name}s",
+        places=places,
+        slices={slice_name: np.ones(len(places), dtype=bool)},
+        values={system: measure_run(ranking.rows_QK[places], qrels, config.cutoffs) for system, ranking in rankings.items()},
+    )
+
+
+def measure_judged(
+    graded: JudgedTest, rankings: Mapping[str, Ranking], slices: Mapping[str, Mask], config: EvaluateConfig
+) -> Measured:
+    """Measure against grades; a query is in the same slices as on clicks, so that both views can be laid side by side."""
+    return Measured(
+        source="judgments",
+        places=graded.places,
+        slices={name: mask[graded.places] for name, mask in slices.items()},
+        values={
+            system: measure_run(ranking.rows_QK[graded.places], graded.qrels, config.cutoffs)
+            for system, ranking in rankings.items()
+        },
+    )
+
+
+def summarise_views(views: Iterable[Measured], config: EvaluateConfig) -> dict[str, Any]:
+    """Merge the slices of several views under their systems, and their differences under ``differences``."""
+    merged: Scores = {}
+    differences: Scores = {}
+    for view in views:
+        for target, part in zip((merged, differences), summarise(view.values, view.slices, COMPARED, config), strict=True):
+            for name, slices in part.items():
+                target.setdefault(name, {}).update(slices)
+    return {**merged, "differences": differences}
+
+
+def measure_ann(
+    ann: Mapping[str, Ranking],
+    exact: Mapping[str, Ranking],
+    test: ClickTest,
+    slices: Mapping[str, Mask],
+    config: EvaluateConfig,
+) -> dict[str, Any]:
+    """Return how much of the exact top 50 each index finds, and how good the routed search is with them."""
+    measures = {"model": measure_run(ann["model"].rows_QK, test.qrels, config.cutoffs)}
+    result: dict[str, Any] = {"model": summarise(measures, slices, (), config)[0]["model"]}
+    for modality in INDEXED:
+        system = EXACT_SYSTEM[modality]
+        recall_Q = ann_recall(ann[modality].rows_QK, exact[system].rows_QK, ANN_CUTOFF)
+        samples = resample_means(recall_Q[:, None], config.num_bootstrap_samples, config.seed)[:, 0]
+        interval = percentile_interval(float(recall_Q.mean()), samples, config.confidence)
+        result[modality] = {f"recall@{ANN_CUTOFF}": interval.as_json()}
+    return result
+
+
+def ann_recall(ann_QK: Rows, exact_QK: Rows, cutoff: int) -> Values:
+    """Return the share of the exact top ``cutoff`` that an approximate top ``cutoff`` holds [Q].
+
+    >>> ann_recall(np.array([[7, 2, 5]]), np.array([[7, 5, 3]]), 2).tolist()
+    [0.5]
+    """
+    query, rank = np.nonzero(exact_QK[:, :cutoff] != NO_ITEM)
+    wanted = Qrels.build(len(exact_QK), query, exact_QK[query, rank], np.ones(len(query)))
+    return (wanted.grades_of(ann_QK[:, :cutoff]) > 0).sum(axis=1) / wanted.num_relevant
+
+
+def per_query_table(views: Iterable[Measured], test: ClickTest) -> pa.Table:
+    """Return every view's values in long form, as in ``schemas.PER_QUERY``."""
+    query_ids, queries = pa.array(test.query_ids), pa.array(test.queries)
+    blocks = []
+    for view in views:
+        places = pa.array(view.places)
+        for system, of in view.values.items():
+            for measure, values in of.items():
+                same = [pa.repeat(name, len(values)) for name in (system, view.source, measure)]
+                columns = [same[0], same[1], query_ids.take(places), queries.take(places), same[2], pa.array(values)]
+                blocks.append(pa.Table.from_arrays(columns, schema=PER_QUERY))
+    return pa.concat_tables(blocks)
+
+
+def slice_table(views: Iterable[Measured], test: ClickTest) -> pa.Table:
+    """Return which queries are in which slice, as in ``schemas.SLICES``."""
+    query_ids = pa.array(test.query_ids)
+    blocks = [
+        pa.Table.from_arrays([pa.repeat(name, int(mask.sum())), query_ids.take(pa.array(view.places[mask]))], schema=SLICES)
+        for view in views
+        for name, mask in view.slices.items()
+    ]
+    return pa.concat_tables(blocks)
