@@ -13,6 +13,7 @@ import os
 import threading
 import time
 import traceback
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -126,6 +127,12 @@ def read_state(folder: Path, stage: str) -> StageState:
         outputs=done["outputs"] if done else {},
         error=StageError(**error) if error else None,
     )
+
+
+def first_error(folder: Path, stages: Iterable[str]) -> StageError | None:
+    """Return the error of the first of some stages that left one."""
+    errors = (read_state(folder, stage).error for stage in stages)
+    return next((error for error in errors if error is not None), None)
 
 
 def hold_lock(path: Path) -> IO[str] | None:

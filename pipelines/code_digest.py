@@ -35,7 +35,9 @@ def code_digest(module: str) -> str:
     Args:
         module: For example ``components.pretrain``.
     """
-    return digest_json({name: _digest_module(path) for name, path in import_closure(module).items()})
+    closure = import_closure(module)
+    assert module in closure, f"{module} is no module of this project"
+    return digest_json({name: _digest_module(path) for name, path in closure.items()})
 
 
 def import_closure(module: str) -> dict[str, Path]:

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from components.record import NAME as RECORD_RUN
-from components.side import RECORD, StageError, StageState, read_state
+from components.side import RECORD, StageState, first_error, read_state
 from components.surroundings import Surroundings
 from pipelines import local_worker
 from pipelines.state import RunFolder
@@ -98,7 +98,7 @@ def run_job(
         finally:
             _end(worker)
     if worker.returncode != 0:
-        raise _explain(run, [*stages, RECORD_RUN, local_worker.NAME], worker.returncode)
+        raise _explain(run, (*stages, RECORD_RUN), worker.returncode)
     return Outcome(states, read_record(run))
 
 
@@ -125,15 +125,14 @@ def read_record(run: RunFolder) -> Mapping[str, Any]:
 def _explain(run: RunFolder, names: Sequence[str], code: int) -> Exception:
     """Return the exception that says why a worker ended badly."""
     states = {name: read_state(run.side, name) for name in names}
-    errors: list[StageError] = [state.error for state in states.values() if state.error is not None]
-    if errors:
-        first = errors[0]
-        if first.kind == "user":
-            return UserError(first.problem, first.remedy)
-        return PipelineFailedError(f"stage {first.stage} failed ({first.problem})", run.log)
-    cut_short = [name for name, state in states.items() if state.is_started and state.seconds is None]
+    cut_short = [name for name, s in states.items() if s.is_started and s.seconds is None and s.error is None]
     if cut_short:
-        return PipelineFailedError(f"stage {cut_short[0]} was ended from outside (for want of memory?)", run.log)
+        return PipelineFailedError(f"{cut_short[0]} was ended from outside (for want of memory?)", run.log)
+    error = first_error(run.side, (*names, local_worker.NAME))
+    if error is not None and error.kind == "user":
+        return UserError(error.problem, error.remedy)
+    if error is not None:
+        return PipelineFailedError(f"{error.stage} failed ({error.problem})", run.log)
     return PipelineFailedError(f"Kubeflow's local runner ended with code {code}", run.log)
 
 

@@ -11,7 +11,9 @@ from types import FrameType
 
 from pydantic import BaseModel
 
-from components.side import SideFiles, die_with_starter
+from components.record import NAME as RECORD_RUN
+from components.record import STAGE_OUTPUTS
+from components.side import SideFiles, die_with_starter, first_error
 from components.surroundings import Surroundings
 from components.tracking import Tracker
 from smar_core.errors import EXIT_INTERRUPTED
@@ -75,9 +77,11 @@ def main(job_file: Path) -> int:
             tracker.abandon("KILLED", "it was told to stop")
         return EXIT_INTERRUPTED
     except Exception as error:
-        side.failed(error)
+        told = first_error(around.side, (*STAGE_OUTPUTS, RECORD_RUN))
+        if told is None:
+            side.failed(error)
         if tracker is not None:
-            tracker.abandon("FAILED", f"{type(error).__name__}: {error}")
+            tracker.abandon("FAILED", told.problem if told is not None else str(error))
         raise
     return 0
 
