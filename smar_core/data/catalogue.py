@@ -5,6 +5,7 @@ holds compressed pictures and duplicates are decoded once.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -170,8 +171,7 @@ class WriteItems(beam.DoFn):
 def summarise_items(items: pa.Table, config: PrepareConfig, reasons: Mapping[str, int]) -> dict[str, Any]:
     """Return the items artifact's statistics."""
     problems = [p for p in items["image_problem"].to_pylist() if p not in {None, ABSENT}]
-    tops = [c.split(">")[0].strip() for c in items["category"].to_pylist()]
-    names = sorted(set(tops) - {""}, key=lambda name: (-tops.count(name), name))
+    tops = Counter(category.split(" > ")[0] for category in items["category"].to_pylist() if category)
     return {
         "num_items": items.num_rows,
         "num_with_image": sum(items["has_image"].to_pylist()),
@@ -179,7 +179,7 @@ def summarise_items(items: pa.Table, config: PrepareConfig, reasons: Mapping[str
         "num_rejects": sum(reasons.values()),
         "image_width_px": config.image_width_px,
         "image_height_px": config.image_height_px,
-        "top_categories": {name: tops.count(name) for name in names},
+        "top_categories": dict(tops),
     }
 
 

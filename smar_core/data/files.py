@@ -5,8 +5,10 @@ all formats go through one set of conversions. JSON lines are parsed by Python, 
 error then names its line and a column may mix numbers and text. Rows are counted from 0 within a file; a header is no row.
 """
 
+import contextlib
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -32,6 +34,7 @@ _FORMATS: Mapping[str, Format] = {
     ".ndjson": "jsonl",
     ".json": "jsonl",
 }
+_JSON_HEAD = 1000
 _COMPRESSED = frozenset({".gz", ".bz2", ".zst", ".deflate", ".xz"})
 _KNOWN = "Parquet (.parquet), CSV (.csv) or JSON lines (.jsonl)"
 
@@ -131,25 +134,21 @@ def digest_inputs(path: str) -> str:
 
 
 def read_columns(file: DataFile) -> dict[str, pa.DataType | None]:
-    """Return a file's columns and, for Parquet, their types.
+    """Return a file's columns and, for Parquet, their types; of JSON lines, the first thousand are looked at.
 
     Raises:
         UserError: The file is empty, truncated or of another format.
     """
     with _explained(file.name):
-        if file.format == "parquet":
-            with open_file(file.path) as handle:
-                schema = _open_parquet(handle, file.name).schema_arrow
-                return {field.name: field.type for field in schema}
-        if file.format == "csv":
-            with open_file(file.path) as handle:
-                return dict.fromkeys(_open_csv(handle, file.name).schema.names)
-        columns: dict[str, None] = {}
-        for _, record in _read_json_lines(file, limit=1000):
-            columns |= dict.fromkeys(record)
-        if not columns:
-            raise UserError(f"{file.name} holds no row", "give a file with rows")
-        return dict(columns)
+        if file.format == "jsonl":
+            return {name: None for _, record in _read_json_lines(file, limit=_JSON_HEAD) for name in record}
+        with open_file(file.path) as handle:
+            is_parquet = file.format == "parquet"
+            schema = _open_parquet(handle, file.name).schema_arrow if is_parquet else _open_csv(handle, file.name).schema
+    for name in schema.names:
+        if schema.names.count(name) > 1:
+            raise UserError(f"{file.name} has several columns {name!r}", "rename all but one")
+    return {field.name: field.type if is_parquet else None for field in schema}
 
 
 def split_file(file: DataFile) -> list[FilePart]:
@@ -193,24 +192,17 @@ def read_file(file: DataFile, columns: Mapping[str, str], batch_rows: int = BATC
         yield from read_part(part, columns, batch_rows)
 
 
-class _explained:  # noqa: N801 - reads as a statement
-    """Turns what libraries raise at a damaged or unreadable file into a UserError that names it."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, UserError) or error is None:
-            return
-        if isinstance(error, PermissionError):
-            raise UserError(f"{self._name} may not be read", "give yourself the right to read it") from None
-        if isinstance(error, UnicodeDecodeError):
-            raise UserError(f"{self._name} is not UTF-8 text ({error})", "save it as UTF-8") from None
-        if isinstance(error, (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, EOFError, BeamIOError)):
-            raise UserError(f"{self._name} is damaged or truncated ({_first_line(error)})", "write the file again") from None
+@contextlib.contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turn what libraries raise at a damaged or unreadable file into a UserError that names it."""
+    try:
+        yield
+    except PermissionError:
+        raise UserError(f"{name} may not be read", "give yourself the right to read it") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name} is not UTF-8 text ({error})", "save it as UTF-8") from None
+    except (pa.ArrowException, OSError, EOFError, zlib.error, BeamIOError) as error:
+        raise UserError(f"{name} is damaged or truncated ({_first_line(error)})", "write the file again") from None
 
 
 def _list_local(root: Path, path: str) -> dict[str, str]:

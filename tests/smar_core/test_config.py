@@ -1,0 +1,103 @@
+import pytest
+from pydantic import ValidationError
+
+from smar_core.config import PRESETS, STAGE_SECTIONS, PipelineConfig, load_config, parse_config
+from smar_core.errors import UserError
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_load_and_survive_json(preset: str) -> None:
+    config = load_config(preset)
+    assert config.model.num_heads == 12
+    assert PipelineConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_defaults_are_those_of_small() -> None:
+    assert load_config() == load_config("small")
+
+
+def test_sizes_of_the_presets() -> None:
+    assert load_config("demo").model.hidden_size <= 96
+    assert load_config("small").model.hidden_size == 144
+    paper = load_config("paper")
+    assert (paper.model.hidden_size, paper.prepare.image_width_px, paper.prepare.image_height_px) == (768, 224, 224)
+
+
+def test_overrides_are_yaml() -> None:
+    config = load_config(
+        "demo",
+        [
+            "synthetic.ratio=0",
+            "gate.visual_categories=[Toys, Home > Decor]",
+            "pretrain.learning_rate=1e-3",
+            "tracking.uri=null",
+            "finetune.freeze=[image]",
+        ],
+    )
+    assert config.synthetic.ratio == 0
+    assert config.gate.visual_categories == ("Toys", "Home > Decor")
+    assert config.pretrain.learning_rate == 0.001
+    assert config.tracking.uri is None
+    assert config.finetune.freeze == ("image",)
+
+
+def test_later_overrides_win() -> None:
+    assert load_config("demo", ["pretrain.num_steps=1", "pretrain.num_steps=2"]).pretrain.num_steps == 2
+
+
+def test_sections_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        load_config().prepare.vocab_size = 5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("pretrain.num_stepz=5", ("num_stepz", "did you mean 'num_steps'")),
+        ("pretrian.num_steps=5", ("pretrian", "did you mean 'pretrain'")),
+        ("num_steps=5", ("num_steps=5", "section.key=value")),
+        ("pretrain.num_steps", ("pretrain.num_steps", "section.key=value")),
+        ("pretrain.num_steps=many", ("pretrain.num_steps", "'many'")),
+        ("pretrain.num_steps=-1", ("pretrain.num_steps", "-1", "greater than or equal to 0")),
+        ("pretrain.learning_rate=0", ("pretrain.learning_rate", "0", "greater than 0")),
+        ("pretrain.learning_rate=.nan", ("pretrain.learning_rate", "finite")),
+        ("pretrain.batch_size=1.5", ("pretrain.batch_size", "1.5")),
+        ("loss.kind=triplet", ("loss.kind", "triplet", "info_nce")),
+        ("prepare.test_share=1.5", ("prepare.test_share", "1.5")),
+        ("gate.visual_categories=[]", ("visual_categories", "at least one")),
+        ("gate.visual_categories=[", ("gate.visual_categories", "YAML")),
+        ("model.num_heads=7", ("num_heads", "7", "multiple")),
+        ("prepare.image_width_px=30", ("prepare.image_width_px", "30", "patch_size_px")),
+        ("pretrain.batch_size=3", ("batch_size", "3", "queries_per_item")),
+        ("evaluate.cutoffs=[10]", ("cutoffs", "50")),
+        ("export.index=ivf", ("export.index", "ivf")),
+    ],
+)
+def test_a_mistake_is_named_with_its_remedy(override: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config("small", [override])
+    message = str(caught.value)
+    assert all(word in message for word in words), message
+    assert "\n" not in message
+
+
+def test_shares_that_leave_no_training_days_are_refused() -> None:
+    with pytest.raises(UserError, match="leave something for training"):
+        load_config("demo", ["prepare.test_share=0.5", "prepare.validation_share=0.5"])
+
+
+def test_an_unknown_preset_is_refused() -> None:
+    with pytest.raises(UserError, match="choose one of demo, small, paper"):
+        load_config("large")
+
+
+def test_unknown_keys_in_nested_values_are_refused() -> None:
+    with pytest.raises(UserError, match="did you mean 'vocab_size'"):
+        parse_config({"prepare": {"vocabsize": 5}})
+    with pytest.raises(UserError, match="prepair"):
+        parse_config({"prepair": {}})
+
+
+def test_every_section_but_tracking_belongs_to_a_stage() -> None:
+    used = {section for sections in STAGE_SECTIONS.values() for section in sections}
+    assert used == PipelineConfig.model_fields.keys() - {"tracking"}
