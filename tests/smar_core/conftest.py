@@ -1,5 +1,6 @@
 """A small finished run, made by hand: every artifact up to the bundle, small enough to know what must come out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     root = tmp_path_factory.mktemp("finished_run")
     items, clicks = _write_items(root / "items"), _write_clicks(root / "clicks")
     pretrained, finetuned = (_write_model(root / name, seed) for seed, name in enumerate(("pretrain", "finetune")))
-    gate = write_gate(root / "gate", pretrained, mode="learned")
+    gate = _write_gate(root / "gate", pretrained, mode="learned")
     export_embeddings(
         items, finetuned, gate, root / "bundle", ExportConfig(index="flat"), RuntimeConfig(num_threads=1), _context(root)
     )
@@ -198,8 +199,14 @@ def _write_model(path: Path, seed: int) -> Artifact:
     return open_artifact(path, "model")
 
 
-def write_gate(path: Path, pretrained: Artifact, mode: str) -> Artifact:
-    """Write a gate with random weights, its threshold between the test queries' probabilities."""
+@pytest.fixture(scope="session")
+def write_gate() -> Callable[[Path, Artifact, str], Artifact]:
+    """Write a gate with random weights: (folder, pretrained model, mode)."""
+    return _write_gate
+
+
+def _write_gate(path: Path, pretrained: Artifact, mode: str) -> Artifact:
+    """Its threshold lies between the test queries' probabilities; a constant one is as training leaves it."""
     model = SmarModel.from_pretrained(pretrained.path)
     tokenizer = TextTokenizer.load(pretrained.path / "tokenizer.json")
     torch.manual_seed(0)
@@ -207,7 +214,16 @@ def write_gate(path: Path, pretrained: Artifact, mode: str) -> Artifact:
     queries = sorted({query for split, query, _, _ in CLICKS if split == "test"})
     gate = Gate(mode, 0.5, VISUAL, 1.0, 0.0, header, model.query_tower, tokenizer)
     probabilities = gate.probabilities(queries, batch_size=8, device=torch.device("cpu"))
-    gate = Gate(mode, float(np.median(probabilities)), VISUAL, 1.0, 0.0, header, model.query_tower, tokenizer)
+    gate = Gate(
+        mode,
+        float(np.median(probabilities)) if mode == "learned" else 0.5,
+        VISUAL,
+        1.0,
+        0.0,
+        header,
+        model.query_tower,
+        tokenizer,
+    )
     with create_artifact(path, "gate", config_digest="", parents={}) as folder:
         gate.save(folder)
         pq.write_table(GATE_QUERIES.empty_table(), folder / "gate_queries.parquet")

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -191,17 +192,31 @@ def test_without_judgments(finished_run, tmp_path: Path) -> None:
     assert "judged" not in open_artifact(tmp_path / "evaluation", "evaluation").read_json("scores.json")
 
 
-def test_bundle_of_another_model_is_refused(finished_run, tmp_path: Path) -> None:
+def export_with(finished_run, folder: Path, model: Artifact, gate: Artifact) -> Any:
+    """Return the run with a bundle of another model or gate."""
     export_embeddings(
         finished_run.items,
-        finished_run.pretrained,
-        finished_run.gate,
-        tmp_path / "bundle",
+        model,
+        gate,
+        folder / "bundle",
         ExportConfig(index="flat"),
         RuntimeConfig(num_threads=1),
-        StageContext(config_digest="", work=tmp_path),
+        StageContext(config_digest="", work=folder),
     )
-    other = type(finished_run)(**{**vars(finished_run), "bundle": open_artifact(tmp_path / "bundle", "bundle")})
+    return replace(finished_run, bundle=open_artifact(folder / "bundle", "bundle"))
+
+
+@pytest.mark.parametrize(("mode", "system"), [("always_text", "text_only"), ("always_multimodal", "multimodal")])
+def test_constant_gate_is_one_index(finished_run, write_gate, tmp_path: Path, mode: str, system: str) -> None:
+    gate = write_gate(tmp_path / "gate", finished_run.pretrained, mode)
+    changed = replace(export_with(finished_run, tmp_path, finished_run.finetuned, gate), gate=gate)
+    run_evaluate(changed, tmp_path / "evaluation", None)
+    scores = open_artifact(tmp_path / "evaluation", "evaluation").read_json("scores.json")
+    assert scores["model"] == scores[system]
+
+
+def test_bundle_of_another_model_is_refused(finished_run, tmp_path: Path) -> None:
+    other = export_with(finished_run, tmp_path, finished_run.pretrained, finished_run.gate)
     with pytest.raises(ArtifactError, match="another model artifact"):
         run_evaluate(other, tmp_path / "evaluation", None)
     assert not (tmp_path / "evaluation").exists()
