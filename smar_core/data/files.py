@@ -5,11 +5,14 @@ all formats go through one set of conversions. JSON lines are parsed by Python, 
 error then names its line and a column may mix numbers and text. Rows are counted from 0 within a file; a header is no row.
 """
 
+import bz2
 import contextlib
+import gzip
 import hashlib
 import json
+import lzma
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal
@@ -17,7 +20,7 @@ from typing import Any, BinaryIO, Literal
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
-from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from smar_core.digest import digest_files
@@ -35,7 +38,7 @@ _FORMATS: Mapping[str, Format] = {
     ".json": "jsonl",
 }
 _JSON_HEAD = 1000
-_COMPRESSED = frozenset({".gz", ".bz2", ".zst", ".deflate", ".xz"})
+_UNPACK: Mapping[str, Callable[[BinaryIO], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _KNOWN = "Parquet (.parquet), CSV (.csv) or JSON lines (.jsonl)"
 
 
@@ -115,10 +118,17 @@ def find_data_files(path: str) -> list[DataFile]:
     return found
 
 
-def open_file(path: str) -> BinaryIO:
-    """Open a path or URI for reading, through Beam; compressed text is unpacked by its ending."""
-    handle: BinaryIO = FileSystems.open(path)
-    return handle
+@contextlib.contextmanager
+def open_file(path: str) -> Iterator[BinaryIO]:
+    """Open a path or URI for reading, through Beam; what its ending says is packed comes unpacked."""
+    # Beam could unpack too, but what it hands out then is no file object to Arrow, nor can its lines be read.
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as packed:
+        unpack = _UNPACK.get(PurePosixPath(path).suffix.lower())
+        if unpack is None:
+            yield packed
+        else:
+            with unpack(packed) as handle:
+                yield handle
 
 
 def digest_inputs(path: str) -> str:
@@ -126,7 +136,7 @@ def digest_inputs(path: str) -> str:
     digests = {}
     for name, location in list_files(path).items():
         digest = hashlib.sha256()
-        with _explained(name), FileSystems.open(location, compression_type="uncompressed") as handle:
+        with _explained(name), FileSystems.open(location, compression_type=CompressionTypes.UNCOMPRESSED) as handle:
             while block := handle.read(1 << 20):
                 digest.update(block)
         digests[name] = digest.hexdigest()
@@ -201,7 +211,7 @@ def _explained(name: str) -> Iterator[None]:
         raise UserError(f"{name} may not be read", "give yourself the right to read it") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{name} is not UTF-8 text ({error})", "save it as UTF-8") from None
-    except (pa.ArrowException, OSError, EOFError, zlib.error, BeamIOError) as error:
+    except (pa.ArrowException, OSError, EOFError, zlib.error, lzma.LZMAError, BeamIOError) as error:
         raise UserError(f"{name} is damaged or truncated ({_first_line(error)})", "write the file again") from None
 
 
@@ -220,7 +230,7 @@ def _is_hidden(name: str) -> bool:
 
 def _format_of(name: str) -> Format | None:
     path = PurePosixPath(name.lower())
-    suffix = PurePosixPath(path.stem).suffix if path.suffix in _COMPRESSED else path.suffix
+    suffix = PurePosixPath(path.stem).suffix if path.suffix in _UNPACK else path.suffix
     return _FORMATS.get(suffix)
 
 

@@ -24,7 +24,7 @@ def test_cleaned_text_has_no_control_character_and_single_spaces(text: str) -> N
 @pytest.mark.parametrize(
     ("text", "normal"),
     [
-        ("ＲＥＤ　Ｓｈｉｒｔ", "red shirt"),
+        ("\uff32\uff25\uff24\u3000\uff33hirt", "red shirt"),  # full width
         ("red\u200bshirt", "redshirt"),
         ("red\tshirt\r\n", "red shirt"),
         ("Cafe\u0301", "café"),

@@ -1,0 +1,216 @@
+import gzip
+import io
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.io.filesystem import FileMetadata, FileSystem
+
+from smar_core.data.files import digest_inputs, find_data_files, list_files, open_file, read_columns, read_file, split_file
+from smar_core.errors import UserError
+
+ROWS = {"query": ["red, shirt", 'a "b"', "紅", ""], "item_id": ["1", "2", "3", "4"]}
+FIELDS = {"query": "query", "item_id": "item_id"}
+
+
+def write_parquet(path: Path) -> None:
+    pq.write_table(pa.table(ROWS), path, row_group_size=3)
+
+
+def write_csv(path: Path) -> None:
+    pa.csv.write_csv(pa.table(ROWS), path)
+
+
+def write_jsonl(path: Path) -> None:
+    rows = pa.table(ROWS).to_pylist()
+    path.write_text("\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+
+
+def read_all(path: str, fields: dict[str, str] = FIELDS, batch_rows: int = 2) -> tuple[list[int], dict]:
+    firsts, batches = [], []
+    for file in find_data_files(path):
+        for first, batch in read_file(file, fields, batch_rows):
+            firsts.append(first)
+            batches.append(batch)
+    return firsts, pa.Table.from_batches(batches).to_pydict()
+
+
+@pytest.mark.parametrize(
+    ("name", "write"), [("a.parquet", write_parquet), ("a.csv", write_csv), ("a.jsonl", write_jsonl), ("a.json", write_jsonl)]
+)
+def test_every_format_gives_the_same_rows(tmp_path: Path, name: str, write: Callable[[Path], None]) -> None:
+    write(tmp_path / name)
+    firsts, rows = read_all(str(tmp_path / name))
+    assert rows == ROWS
+    assert firsts[0] == 0 and firsts == sorted(set(firsts))
+
+
+@pytest.mark.parametrize(("name", "write"), [("a.csv", write_csv), ("a.jsonl", write_jsonl)])
+def test_packed_text_is_unpacked(tmp_path: Path, name: str, write: Callable[[Path], None]) -> None:
+    write(tmp_path / name)
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress((tmp_path / name).read_bytes()))
+    assert read_all(str(tmp_path / f"{name}.gz"))[1] == ROWS
+
+
+def test_a_parquet_file_of_any_name_is_known_by_its_first_bytes(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "items")
+    assert read_all(str(tmp_path / "items"))[1] == ROWS
+
+
+def test_row_groups_are_parts_with_their_rows(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet")
+    (file,) = find_data_files(str(tmp_path / "a.parquet"))
+    assert [(part.row_group, part.first_row) for part in split_file(file)] == [(0, 0), (1, 3)]
+
+
+def test_one_column_may_serve_two_fields(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet")
+    write_csv(tmp_path / "a.csv")
+    for name in ("a.parquet", "a.csv"):
+        rows = read_all(str(tmp_path / name), {"title": "query", "brand": "query"})[1]
+        assert rows["title"] == rows["brand"] == ROWS["query"]
+
+
+def test_a_folder_is_its_data_files_in_order_without_hidden_ones(tmp_path: Path) -> None:
+    (tmp_path / "day=2").mkdir()
+    (tmp_path / "_temporary").mkdir()
+    for name in ("day=2/b.parquet", "a.parquet", "_temporary/c.parquet", ".d.parquet"):
+        write_parquet(tmp_path / name)
+    (tmp_path / "README.txt").write_text("no data")
+    assert [file.name for file in find_data_files(str(tmp_path))] == ["a.parquet", "day=2/b.parquet"]
+
+
+def test_json_numbers_and_flags_become_text(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"item_id": 12, "query": true}\n{"item_id": "12"}\n')
+    assert read_all(str(tmp_path / "a.jsonl"))[1] == {"query": ["true", None], "item_id": ["12", "12"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.parquet", b"query,item_id\n", "a.parquet is not a Parquet file"),
+        ("a.parquet", b"", "a.parquet is empty"),
+        ("a.parquet", b"PAR1" + b"x" * 50, "a.parquet is damaged or truncated"),
+        ("a.csv", b"", "a.csv is empty"),
+        ("a.csv", b"query,query\n1,2\n", "several columns 'query'"),
+        ("a.csv", b"query,item_id\n1,2,3\n", "a.csv is damaged"),
+        ("a.csv", b"query,item_id\n\xff\xfe,2\n", "a.csv is damaged"),
+        ("a.csv.gz", b"query,item_id\n", "a.csv.gz is damaged"),
+        ("a.jsonl", b"", "a.jsonl is empty"),
+        ("a.jsonl", b'{"query": 1}\n{"query":', "line 2 of a.jsonl is not JSON"),
+        ("a.jsonl", b"[1]\n", "line 1 of a.jsonl is not a JSON object"),
+        ("a.jsonl", b'{"query": [1], "item_id": 1}\n', "column 'query' in line 1 of a.jsonl holds a list"),
+        ("a.txt", b"hello", "format of a.txt cannot be told"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        for file in find_data_files(str(tmp_path / name)):
+            assert read_columns(file)
+            list(read_file(file, FIELDS))
+
+
+def test_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet")
+    whole = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "a.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"a\.parquet is damaged or truncated"):
+        read_columns(find_data_files(str(tmp_path))[0])
+
+
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        list_files(str(tmp_path / "nothing"))
+    with pytest.raises(UserError, match="holds no data file"):
+        find_data_files(str(tmp_path))
+    with pytest.raises(UserError, match="cannot be listed"):
+        list_files("nosuchscheme://bucket/items.parquet")
+
+
+def test_the_digest_is_of_names_and_bytes(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv")
+    before = digest_inputs(str(tmp_path))
+    (tmp_path / "a.csv").touch()
+    assert digest_inputs(str(tmp_path)) == before
+    content = bytearray((tmp_path / "a.csv").read_bytes())
+    content[-2] ^= 1
+    (tmp_path / "a.csv").write_bytes(content)
+    assert digest_inputs(str(tmp_path)) != before
+
+
+class MemoryFileSystem(FileSystem):
+    """A Beam file system that is no disk: what is stored elsewhere is reached in the same way."""
+
+    FILES: Mapping[str, bytes] = MappingProxyType({})
+
+    @classmethod
+    def scheme(cls) -> str:
+        return "memory"
+
+    def join(self, basepath: str, *paths: str) -> str:
+        return "/".join((basepath, *paths))
+
+    def split(self, path: str) -> tuple[str, str]:
+        head, _, tail = path.rpartition("/")
+        return head, tail
+
+    def mkdirs(self, path: str) -> None:
+        raise NotImplementedError
+
+    def has_dirs(self) -> bool:
+        return False
+
+    def _list(self, dir_or_prefix: str):
+        return [FileMetadata(p, len(c)) for p, c in self.FILES.items() if p.startswith(dir_or_prefix)]
+
+    def create(self, path: str, *_args, **_kwargs):
+        raise NotImplementedError
+
+    def open(self, path: str, *_args, **_kwargs) -> io.BytesIO:
+        return io.BytesIO(self.FILES[path])
+
+    def copy(self, source_file_names, destination_file_names):
+        raise NotImplementedError
+
+    def rename(self, source_file_names, destination_file_names):
+        raise NotImplementedError
+
+    def exists(self, path: str) -> bool:
+        return path in self.FILES
+
+    def size(self, path: str) -> int:
+        return len(self.FILES[path])
+
+    def last_updated(self, path: str) -> float:
+        return 0.0
+
+    def checksum(self, path: str) -> str:
+        return str(self.size(path))
+
+    def metadata(self, path: str) -> FileMetadata:
+        return FileMetadata(path, self.size(path))
+
+    def delete(self, paths):
+        raise NotImplementedError
+
+
+def test_any_beam_file_system_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_parquet(tmp_path / "a.parquet")
+    content = (tmp_path / "a.parquet").read_bytes()
+    files = {"memory://shop/log/1.parquet": content, "memory://shop/log/2.parquet": content, "memory://shop/logbook.csv": b""}
+    monkeypatch.setattr(MemoryFileSystem, "FILES", files)
+    assert beam.io.filesystems.FileSystems.get_scheme("memory://shop") == "memory"
+    assert read_all("memory://shop/log")[1]["item_id"] == ROWS["item_id"] * 2
+    assert read_all("memory://shop/log/2.parquet")[1] == ROWS
+    assert len(digest_inputs("memory://shop/log")) == 64
+    with open_file("memory://shop/log/1.parquet") as handle:
+        assert handle.read(4) == b"PAR1"
+    with pytest.raises(UserError, match="does not exist"):
+        find_data_files("memory://shop/other")
