@@ -168,7 +168,7 @@ def draw_lines(
         title: Of the chart.
         y_label: What the values are.
         series: Points (step, value) of each line by its label; values that are not finite are left out.
-        styles: CSS class of each label.
+        styles: CSS class by label; "total" for others.
         kept_step: Step to mark as the checkpoint that was kept.
 
     Returns:
@@ -193,7 +193,7 @@ def draw_lines(
             marks = tuple(
                 (*p, f"{label}, step {step:,.0f}: {value:.3f}") for p, (step, value) in zip(places, points, strict=True)
             )
-        lines.append(Line(label, styles[label], " ".join(f"{x:.1f},{y:.1f}" for x, y in places), marks))
+        lines.append(Line(label, styles.get(label, "total"), " ".join(f"{x:.1f},{y:.1f}" for x, y in places), marks))
     return LineChart(
         title,
         "optimiser step",

@@ -44,7 +44,8 @@ HEADLINE = "R@50"
 MAXIMUM = "_max"
 """End of a measure's name: the most that a perfect ranking could reach."""
 
-_LOSS_STYLES = {"text": "text", "image": "image", "multimodal": "multimodal", "loss": "total"}
+_LINE_STYLES = {"text": "text", "image": "image", "multimodal": "multimodal"}
+"""CSS class of a curve; any other one is drawn in the colour of the text."""
 _STAGE_NAMES = {"pretrain": "Pre-training", "finetune": "Fine-tuning"}
 
 
@@ -324,8 +325,8 @@ def _training(stage: str, data: ReportData) -> dict[str, Any]:
     return {
         "name": _STAGE_NAMES[stage],
         "record": record,
-        "loss_chart": charts.draw_lines(f"{_STAGE_NAMES[stage]}: losses", "loss", losses, _LOSS_STYLES, kept),
-        "validation_chart": charts.draw_lines(f"{_STAGE_NAMES[stage]}: validation days", "R@50", looks, _LOSS_STYLES, kept),
+        "loss_chart": charts.draw_lines(f"{_STAGE_NAMES[stage]}: losses", "loss", losses, _LINE_STYLES, kept),
+        "validation_chart": charts.draw_lines(f"{_STAGE_NAMES[stage]}: validation days", "R@50", looks, _LINE_STYLES, kept),
     }
 
 
