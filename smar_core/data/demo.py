@@ -30,7 +30,7 @@ RESULTS_PER_SESSION = 10
 MIN_ITEMS = 32
 
 _FIRST_DAY = datetime.datetime(2025, 3, 1, tzinfo=datetime.UTC)
-_VISUAL_SHARE = 0.65
+_VISUAL_SHARE = 0.7
 _TITLE_NAMES_COLOUR = 0.2
 _TITLE_NAMES_PATTERN = 0.1
 _FRESH_QUERY_SHARE = 0.15  # of the sessions; their queries mostly occur once
@@ -71,9 +71,7 @@ _AUDIENCE = {"audience": _AUDIENCES}
 _RANGES: tuple[_Range, ...] = (
     _Range("t-shirt", "Apparel > Tops > T-Shirts", ("T-Shirt", "tee"), _AUDIENCE, True),
     _Range("shirt", "Apparel > Tops > Shirts", ("Shirt",), _AUDIENCE, True),
-    _Range("sweater", "Apparel > Tops > Sweaters", ("Sweater", "jumper"), _AUDIENCE, True),
-    _Range("dress", "Apparel > Dresses and Skirts > Dresses", ("Dress",), {"audience": ("Women", "Kids")}, True),
-    _Range("skirt", "Apparel > Dresses and Skirts > Skirts", ("Skirt",), {"audience": ("Women", "Kids")}, True),
+    _Range("dress", "Apparel > Dresses > Dresses", ("Dress",), {"audience": ("Women", "Kids")}, True),
     _Range("sneakers", "Footwear > Shoes > Sneakers", ("Sneakers", "trainers"), _AUDIENCE, True),
     _Range("boots", "Footwear > Shoes > Boots", ("Boots",), _AUDIENCE, True),
     _Range("handbag", "Accessories > Bags > Handbags", ("Handbag", "purse"), {"audience": ("Women",)}, True),
@@ -188,7 +186,7 @@ def _make_product(item_id: str, range_: _Range, rng: random.Random) -> _Product:
     specs = {name: rng.choice(choices) for name, choices in range_.specs.items()}
     if not range_.is_visual:
         title = " ".join((brand, *specs.values(), range_.words[0]))
-        return _Product(item_id, range_, title, brand, specs | {"brand": brand}, "plain", rng.lognormvariate(0, 0.8))
+        return _Product(item_id, range_, title, brand, specs | {"brand": brand}, "plain", rng.lognormvariate(0, 0.4))
     colour = rng.choice(tuple(COLOURS))
     pattern = rng.choices(tuple(_PATTERN_WEIGHTS), tuple(_PATTERN_WEIGHTS.values()))[0]
     words = [brand, specs["audience"], rng.choice(_LINES)]
@@ -198,7 +196,7 @@ def _make_product(item_id: str, range_: _Range, rng: random.Random) -> _Product:
         words.append(pattern.title())
     title = " ".join((*words, range_.words[0]))
     values = {"colour": colour, "pattern": pattern, "brand": brand} | specs
-    return _Product(item_id, range_, title, brand, values, pattern, rng.lognormvariate(0, 0.8))
+    return _Product(item_id, range_, title, brand, values, pattern, rng.lognormvariate(0, 0.4))
 
 
 def _items_table(products: Sequence[_Product], rng: random.Random) -> pa.Table:
@@ -299,7 +297,7 @@ class _Event:
 def _clicks_table(shop: _Shop, pool: Mapping[str, _Search], rng: random.Random) -> pa.Table:
     num_sessions = round(len(shop.products) * _SESSIONS_PER_ITEM)
     searches = list(pool.values())
-    weights = [1 / (rank + 10) for rank in range(len(searches))]
+    weights = [1 / (rank + 25) for rank in range(len(searches))]
     starts = sorted(_session_start(rng) for _ in range(num_sessions))
     events: list[_Event] = []
     for number, start in enumerate(starts):

@@ -308,10 +308,10 @@ def _facts(entry: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     facts: list[tuple[str, Any]] = []
     for name, value in entry.items():
         if isinstance(value, Mapping):
-            facts += _facts(value, f"{prefix}{name}: ")
+            facts += _facts(value, f"{prefix}{name.replace('_', ' ')}: ")
         elif value is not None:
             shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-            facts.append(((prefix + name).replace("_", " "), shown))
+            facts.append((prefix + name.removeprefix("num_").replace("_", " "), shown))
     return facts
 
 
@@ -319,7 +319,8 @@ def _training(stage: str, data: ReportData) -> dict[str, Any]:
     """Return what the page says of one training stage: its charts and its figures."""
     record = data.training[stage]
     series = _series(data.curves[stage]) if stage in data.curves else {}
-    losses = {_short(name): points for name, points in series.items() if name.startswith("loss")}
+    losses = {_short(name): points for name, points in series.items() if name.startswith("loss_")}
+    losses = losses or {name: points for name, points in series.items() if name == "loss"}
     looks = {name.rsplit("_", 1)[1]: points for name, points in series.items() if name.startswith("validation_R@50_")}
     kept = record.get("best_step")
     return {
@@ -333,8 +334,8 @@ def _training(stage: str, data: ReportData) -> dict[str, Any]:
 def _short(name: str) -> str:
     """Return the legend's word for a loss.
 
-    >>> _short("loss_text"), _short("loss")
-    ('text', 'loss')
+    >>> _short("loss_text")
+    'text'
     """
     return name.removeprefix("loss_")
 
