@@ -46,7 +46,7 @@ class ItemWords:
         """Return the names of the fields that a run of words touches, joined by "+"."""
         title_end, brand_end = self.num_title_words, self.num_title_words + self.num_brand_words
         spans = (("title", 0, title_end), ("brand", title_end, brand_end), ("category", brand_end, len(self.words)))
-        return "+".join(name for name, first, end in spans if start < end and first < start + num_words)
+        return "+".join(name for name, first, end in spans if max(start, first) < min(start + num_words, end))
 
 
 @dataclass(frozen=True)
