@@ -80,10 +80,10 @@ def _code(value: Any) -> str:
     """Return a value as it is written in YAML.
 
     >>> _code(("A", "B")), _code(None), _code(1 / 30)
-    ('`[A, B]`', '–', '`0.0333`')
+    ('`[A, B]`', '`null`', '`0.0333`')
     """
     if value is None:
-        return "–"
+        return "`null`"
     if isinstance(value, tuple):
         return f"`[{', '.join(map(str, value))}]`"
     if isinstance(value, float):
