@@ -238,7 +238,6 @@ def test_every_item_twice_with_different_titles_is_refused(prepare, sources: Sou
         prepare(replace(sources, items=str(tmp_path / "items.parquet")))
 
 
-
 def test_a_file_damaged_in_its_middle_is_a_users_error(prepare, sources: Sources, tmp_path: Path) -> None:
     """Beam turns what a worker raises into a RuntimeError of its own; the sentence for the user must survive that."""
     content = bytearray(Path(sources.clicks).read_bytes())
