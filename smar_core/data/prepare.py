@@ -40,7 +40,7 @@ from smar_core.schemas import SPLITS
 from smar_core.stage import StageContext
 from smar_core.text import item_text
 
-_ITEM_BATCH_ROWS = 1024  # few, since a row may hold a large picture
+_ITEM_BATCH_ROWS = 256  # few, since a row may hold a large picture
 _CLICK_BATCH_ROWS = 65_536
 SPAN = "span.json"
 

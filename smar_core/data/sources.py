@@ -21,7 +21,8 @@ class Sources:
     Attributes:
         items: File or folder of the catalogue, a path or URI.
         clicks: File or folder of the click log.
-        images: Folder against which references to pictures are read; None if they are bytes, absolute, or absent.
+        images: Folder against which references to pictures are read; None if they are bytes, absolute, or absent. Pictures at
+            absolute places are in no digest: to replace one is not noticed.
         column_map: Column by ``field`` or ``source.field``.
     """
 
