@@ -1,0 +1,1 @@
+"""How fast the stages are and how much memory they take."""
