@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from smar_core import __version__
 from smar_core.report import charts
+from smar_core.schemas import SPLITS
 
 Cell = Mapping[str, float]
 """A measure's value with its interval: "value", "low", "high"."""
@@ -157,7 +158,7 @@ def render_report(data: ReportData) -> str:
         gate_chart=_gate_chart(data),
         calibration_chart=charts.draw_calibration(_gate_bins(data.gate_report)),
         gate_rows=[(split, data.gate_report[split]) for split in ("validation", "test") if data.gate_report.get(split)],
-        splits=data.statistics.get("clicks", {}).get("splits", {}),
+        splits=_splits(data.statistics),
         time_line=_time_line(data.statistics),
         log_steps=_log_steps(data.statistics.get("clicks", {})),
         length_chart=_length_chart(data.drift),
@@ -361,9 +362,14 @@ def _gate_bins(gate_report: Mapping[str, Any]) -> Sequence[Mapping[str, float]]:
     return bins
 
 
-def _time_line(statistics: Mapping[str, Mapping[str, Any]]) -> tuple[charts.Span, ...]:
+def _splits(statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return what is known of each split, in order of time."""
     splits = statistics.get("clicks", {}).get("splits", {})
-    return charts.draw_time_line({name: (split["start"], split["end"]) for name, split in splits.items()})
+    return {name: splits[name] for name in SPLITS if name in splits}
+
+
+def _time_line(statistics: Mapping[str, Mapping[str, Any]]) -> tuple[charts.Span, ...]:
+    return charts.draw_time_line({name: (split["start"], split["end"]) for name, split in _splits(statistics).items()})
 
 
 def _log_steps(clicks: Mapping[str, Any]) -> list[tuple[str, int]]:

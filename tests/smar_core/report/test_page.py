@@ -295,5 +295,15 @@ def test_a_slice_without_a_value_shows_a_dash() -> None:
     assert "<td>\N{EN DASH}</td>" in page
 
 
+def test_splits_are_shown_in_order_of_time() -> None:
+    """Stored JSON has its keys in alphabetical order."""
+    data = made_up_report()
+    clicks = dict(data.statistics["clicks"])
+    clicks["splits"] = dict(sorted(clicks["splits"].items()))
+    page = render_report(dataclasses.replace(data, statistics={"clicks": clicks}))
+    places = [page.index(f'<th scope="row">{name}</th>') for name in ("train", "validation", "test")]
+    assert places == sorted(places)
+
+
 def test_equal_data_gives_equal_text() -> None:
     assert render_report(made_up_report()) == render_report(made_up_report())
