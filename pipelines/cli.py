@@ -205,9 +205,11 @@ def invoke(arguments: list[str]) -> int:
     except TyperException as error:
         return _complain_of_usage(error)
     except (KeyboardInterrupt, typer.Abort):
-        return _complain("interrupted; the same command goes on where it stopped.", EXIT_INTERRUPTED)
+        code = EXIT_INTERRUPTED
     except Exception as error:
         return _complain_of_ourselves(error)
+    if code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this value
+        return _complain("interrupted; the same command goes on where it stopped.", EXIT_INTERRUPTED)
     return code if isinstance(code, int) else EXIT_OK
 
 

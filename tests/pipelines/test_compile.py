@@ -1,0 +1,63 @@
+"""The compiled pipeline: as committed, complete, and within the limits of a cluster."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from components.image import IMAGE
+from components.record import STAGE_OUTPUTS
+from pipelines.compile import COMPILED, compile_pipeline
+from pipelines.training_run import pipeline_arguments
+from smar_core.config import PRESETS, STAGE_SECTIONS, load_config
+from smar_core.data.sources import Sources
+
+
+@pytest.fixture(scope="module")
+def spec() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(COMPILED.read_text())
+    return loaded
+
+
+def test_committed_pipeline_is_the_compiled_one(tmp_path: Path) -> None:
+    compile_pipeline(tmp_path / "training.yaml")
+    assert (tmp_path / "training.yaml").read_text() == COMPILED.read_text(), "run: smar compile"
+
+
+def test_is_a_valid_pipeline_spec(spec: dict[str, Any]) -> None:
+    parsed = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+    deployment = json_format.MessageToDict(parsed.deployment_spec)
+    json_format.ParseDict(deployment, pipeline_spec_pb2.PipelineDeploymentConfig())
+
+
+def test_seven_stages_are_cached_and_the_last_task_is_not(spec: dict[str, Any]) -> None:
+    tasks = spec["root"]["dag"]["tasks"]
+    cached = {name.replace("-", "_") for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
+    assert cached == set(STAGE_OUTPUTS)
+    assert set(tasks) - {name.replace("_", "-") for name in cached} == {"record-run"}
+
+
+def test_commands_install_nothing_and_name_one_image(spec: dict[str, Any]) -> None:
+    for executor in spec["deploymentSpec"]["executors"].values():
+        container = executor["container"]
+        assert container["image"] == IMAGE
+        assert not any("pip install" in part for part in container["command"])
+        assert max(len(part.encode()) for part in (*container["command"], *container["args"])) < 128 * 1024
+
+
+def test_each_stage_is_handed_its_own_sections_only(spec: dict[str, Any]) -> None:
+    for stage, sections in STAGE_SECTIONS.items():
+        given = spec["root"]["dag"]["tasks"][stage.replace("_", "-")]["inputs"]["parameters"]
+        named = {value.get("componentInputParameter") for value in given.values()} & set(type(load_config()).model_fields)
+        assert named == set(sections)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_parameters_stay_below_the_limit_of_a_cluster(preset: str) -> None:
+    """The backend's default limit is 10,000 characters for all parameters."""
+    config = load_config(preset)
+    arguments = pipeline_arguments(Sources("/data/items", "/data/clicks"), None, {"items": "0" * 64, "clicks": "0" * 64}, config)
+    assert sum(map(len, arguments.values())) < 10_000
