@@ -18,6 +18,7 @@ def evaluate(
     report: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
     judgments_path: str,
+    column_map: str,
     judgments_digest: str,
     evaluate_section: str,
     runtime: str,
@@ -37,11 +38,13 @@ def evaluate(
         report: The page alone, for Kubeflow.
         metrics: Figures of the stage.
         judgments_path: Graded judgments: file, folder or URI; "" for none.
+        column_map: JSON of the judgments' column for each of our fields that is named otherwise.
         judgments_digest: Digest of their files; "" for none.
         evaluate_section: Config section ``evaluate`` as JSON.
         runtime: Config section ``runtime`` as JSON.
         code_digest: Digest of the code that runs here, for the cache.
     """
+    import json
     import shutil
     from pathlib import Path
 
@@ -75,10 +78,11 @@ def evaluate(
             stage.inputs["gate"],
             stage.inputs["finetuned"],
             stage.inputs["bundle"],
-            Path(judgments_path) if judgments_path else None,
+            judgments_path or None,
             stage.outputs["evaluation"],
             stage.section(EvaluateConfig),
             stage.section(RuntimeConfig),
             stage.context,
+            json.loads(column_map),
         )
         shutil.copyfile(stage.outputs["evaluation"] / "page.html", Path(report.path))

@@ -133,6 +133,7 @@ def training_pipeline(
         finetuned=finetuned,
         bundle=bundle,
         judgments_path=judgments,
+        column_map=column_map,
         judgments_digest=judgments_digest,
         evaluate_section=evaluate,
         runtime=runtime,
