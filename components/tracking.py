@@ -20,6 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,8 +92,10 @@ def _check_server(uri: str) -> None:
 
 
 def _check_sqlite(uri: str, path: Path) -> None:
+    if not path.exists() and os.access(path.parent, os.W_OK):
+        return
     try:
-        with sqlite3.connect(path, timeout=_TIMEOUT_SECONDS) as database:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_TIMEOUT_SECONDS)) as database:
             database.execute("SELECT name FROM sqlite_master LIMIT 1").fetchall()
     except sqlite3.Error as error:
         raise UserError(

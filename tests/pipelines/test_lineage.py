@@ -1,0 +1,115 @@
+"""From a model back to the data, from the data forward to the model, and five runs side by side: all through MLflow's client."""
+
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from components.record import STAGE_OUTPUTS
+from tests.pipelines.shop_runs import Shop
+
+
+@pytest.fixture(scope="module")
+def client(finished: Shop) -> MlflowClient:
+    uri = f"sqlite:///{finished.folder}/mlflow.db"
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def runs_where(client: MlflowClient, condition: str) -> list[Run]:
+    experiment = client.get_experiment_by_name("smar")
+    return list(client.search_runs([experiment.experiment_id], condition))
+
+
+@pytest.fixture(scope="module")
+def parent(client: MlflowClient, finished: Shop) -> Run:
+    run_id = finished.read("first", "run.json")["pipeline_run_id"]
+    return next(
+        run for run in runs_where(client, f"tags.`kfp.pipeline_run_id` = '{run_id}'") if "mlflow.parentRunId" not in run.data.tags
+    )
+
+
+def test_parent_run_shows_the_measures_and_what_was_overridden(parent: Run, finished: Shop) -> None:
+    scores = finished.read("first", "metrics.json")
+    assert parent.info.status == "FINISHED"
+    assert parent.data.metrics["R_at_50"] == scores["model"]["overall"]["R@50"]["value"]
+    assert parent.data.metrics["P_at_50"] == scores["model"]["overall"]["P@50"]["value"]
+    assert parent.data.params["preset"] == "demo"
+    assert parent.data.params["pretrain.num_steps"] == "40"
+
+
+def test_one_nested_run_a_stage_with_parameters_figures_and_inputs(client: MlflowClient, parent: Run) -> None:
+    nested = {
+        run.data.tags["smar.stage"]: run for run in runs_where(client, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    }
+    assert set(nested) == set(STAGE_OUTPUTS)
+    assert all(run.info.status == "FINISHED" and run.data.metrics["seconds"] > 0 for run in nested.values())
+    pretrain = nested["pretrain"]
+    assert pretrain.data.params["pretrain.batch_size"] == "24"
+    assert {entry.dataset.name for entry in pretrain.inputs.dataset_inputs} == {
+        "items",
+        "clicks",
+        "tokenizer",
+        "synthetic",
+        "pretrained",
+    }
+
+
+def test_curves_are_step_metrics(client: MlflowClient, parent: Run) -> None:
+    (pretrain,) = runs_where(client, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' and tags.`smar.stage` = 'pretrain'")
+    steps = [point.step for point in client.get_metric_history(pretrain.info.run_id, "loss")]
+    assert steps == sorted(steps)
+    assert len(steps) > 2
+
+
+def test_from_the_model_back_to_the_data(client: MlflowClient, finished: Shop) -> None:
+    version = client.get_model_version_by_alias("smar", "newest")
+    run = finished.read("first", "run.json")
+    assert version.tags["smar.artifact.bundle"] == run["artifacts"]["bundle"]["digest"]
+    assert version.tags["smar.artifact.gate"] == run["artifacts"]["gate"]["digest"]
+    assert version.tags["smar.artifact.tokenizer"] == run["artifacts"]["tokenizer"]["digest"]
+    assert version.tags["smar.file.items"] == run["arguments"]["items_digest"]
+    # Step by step: who made the bundle, from which model, from which clicks, from which file.
+    wanted, name, stage = version.tags["smar.artifact.bundle"], "bundle", "export_embeddings"
+    for below, maker in (("finetuned", "finetune"), ("clicks", "prepare_data"), ("clicks_file", None)):
+        maker_run = runs_where(client, f"tags.`smar.output.{name}` = '{wanted}' and tags.`smar.stage` = '{stage}'")[0]
+        wanted, name, stage = maker_run.data.tags[f"smar.input.{below}"], below, maker
+    assert wanted == run["arguments"]["clicks_digest"]
+
+
+def test_from_the_data_forward_to_the_model(client: MlflowClient, finished: Shop) -> None:
+    digest = finished.read("first", "run.json")["arguments"]["clicks_digest"]
+    versions = client.search_model_versions(f"tags.`smar.file.clicks` = '{digest}'")
+    assert "smar" in {version.name for version in versions}
+    assert runs_where(client, f"tags.`smar.file.clicks` = '{digest}'")
+
+
+def test_registered_model_answers_queries(client: MlflowClient, finished: Shop) -> None:
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{finished.folder}/mlflow.db")
+    try:
+        model = mlflow.pyfunc.load_model("models:/smar@newest")
+        (hits,) = model.predict(["red shirt"])
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert [hit["rank"] for hit in hits] == list(range(1, 11))
+
+
+def test_lineage_survives_the_cache(client: MlflowClient, finished: Shop) -> None:
+    """A run whose stages all came from the cache has them as nested runs too, with their figures, and the same model version."""
+    run = finished.run("cached")
+    assert all(stage["status"] == "cached" for stage in run["stages"].values())
+    nested = runs_where(client, f"tags.`mlflow.parentRunId` = '{run['mlflow']['run_id']}'")
+    assert {n.data.tags["smar.stage"] for n in nested} == set(STAGE_OUTPUTS)
+    assert {n.data.tags["smar.is_cached"] for n in nested} == {"true"}
+    pretrain = next(n for n in nested if n.data.tags["smar.stage"] == "pretrain")
+    origin = client.get_run(pretrain.data.tags["smar.origin_run_id"])
+    assert pretrain.data.tags["smar.output.pretrained"] == origin.data.tags["smar.output.pretrained"]
+    assert pretrain.data.params == origin.data.params
+    assert run["mlflow"]["model_version"] == finished.read("first", "run.json")["mlflow"]["model_version"]
+
+
+def test_artifacts_lie_beside_the_store(finished: Shop) -> None:
+    assert list((finished.folder / "mlartifacts").rglob("page.html"))
+    assert not Path(finished.folder / "mlruns").exists()
