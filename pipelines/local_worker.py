@@ -4,6 +4,7 @@ A process of its own, because the runner prints a flood, has no way to be stoppe
 with the exit code of the pipeline; what went wrong stands in the side files.
 """
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -110,7 +111,12 @@ def _runner(job: Job) -> object:
 
     writable = [Mount(str(path), str(path), type="bind") for path in job.mounts]
     readable = [Mount(str(path), str(path), type="bind", read_only=True) for path in job.read_only_mounts]
-    return local.DockerRunner(network_mode="host", mounts=writable + readable, environment=job.environment)
+    return local.DockerRunner(
+        network_mode="host",
+        mounts=writable + readable,
+        user=f"{os.getuid()}:{os.getgid()}",  # else the folders that are mounted fill with files of root
+        environment={"HOME": "/tmp", "USER": "smar", **job.environment},
+    )
 
 
 def _stop(signal_number: int, frame: FrameType | None) -> None:

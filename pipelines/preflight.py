@@ -76,10 +76,8 @@ def check_runner(runner: str) -> None:
 
 
 def _check_docker() -> None:
-    try:
-        import docker
-    except ImportError:
-        raise UserError("the Python package docker is not installed", "install it with: pip install docker") from None
+    import docker  # comes with MLflow
+
     try:
         client = docker.from_env(timeout=10)
         client.images.get(IMAGE)

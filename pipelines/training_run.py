@@ -118,13 +118,21 @@ def _make_job(
         cache_root=state.cache,
         use_cache=request.use_cache,
         runner=request.runner,
-        mounts=[state.path.parent],
+        mounts=_writable_folders(state, around),
         read_only_mounts=[Path(path) for path, _ in files.values() if "://" not in path],
         environment=dict(worker_environment(around, config.runtime.num_threads)),
         run_name=config.tracking.run_name or " ".join((request.preset, *request.overrides))[:_RUN_NAME_LENGTH],
         parameters=_shown_parameters(request, config),
         files=files,
     )
+
+
+def _writable_folders(state: StateFolder, around: Surroundings) -> list[Path]:
+    """Return the folders that a container writes to: the working folder, and that of the tracking store if it is a file."""
+    folders = {state.path.parent}
+    if around.tracking_uri is not None and around.tracking_uri.startswith("sqlite:///"):
+        folders.add(Path(around.tracking_uri.removeprefix("sqlite:///")).parent)
+    return sorted(folders)
 
 
 def _shown_parameters(request: RunRequest, config: PipelineConfig) -> dict[str, str]:
