@@ -156,13 +156,17 @@ def compile_command(
 @app.command()
 def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 5000) -> None:
     """Show the runs of this folder in MLflow's page, on this machine only. Ctrl-C ends it."""
+    from components.tracking import comparison_page
     from pipelines.preflight import tracking_uri
     from smar_core.config import TrackingConfig
 
-    uri = tracking_uri(TrackingConfig(), Path.cwd())
-    if uri.startswith("http"):
-        typer.echo(f"the runs are at {uri}")
+    config = TrackingConfig()
+    uri = tracking_uri(config, Path.cwd())
+    is_served = uri.startswith("http")
+    typer.echo(f"runs side by side: {comparison_page(uri, config.experiment, uri if is_served else f'http://127.0.0.1:{port}')}")
+    if is_served:
         return
+    sys.stdout.flush()
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
     os.execv(sys.executable, command)
 
