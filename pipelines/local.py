@@ -114,6 +114,7 @@ def worker_environment(around: Surroundings, num_threads: int) -> Mapping[str, s
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
         "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",  # a folder "components" where the user works is not ours
     }
 
 

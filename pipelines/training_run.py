@@ -110,6 +110,7 @@ def _make_job(
     else:
         compile_pipeline(run.pipeline)
     arguments = pipeline_arguments(request.sources, request.judgments, digests, config)
+    writable = _writable_folders(state, around)
     files = {name: (arguments[name], digests[name]) for name in INPUT_FILES if arguments[name]}
     return Job(
         pipeline=run.pipeline,
@@ -118,8 +119,8 @@ def _make_job(
         cache_root=state.cache,
         use_cache=request.use_cache,
         runner=request.runner,
-        mounts=_writable_folders(state, around),
-        read_only_mounts=[Path(path) for path, _ in files.values() if "://" not in path],
+        mounts=writable,
+        read_only_mounts=sorted({Path(path) for path, _ in files.values() if "://" not in path} - set(writable)),
         environment=dict(worker_environment(around, config.runtime.num_threads)),
         run_name=config.tracking.run_name or " ".join((request.preset, *request.overrides))[:_RUN_NAME_LENGTH],
         parameters=_shown_parameters(request, config),

@@ -59,7 +59,7 @@ class Shop:
         """Start ``smar``."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "SMAR", "KFP"))}
         return subprocess.Popen(
-            [sys.executable, "-c", "from pipelines.cli import main; main()", *arguments],
+            [sys.executable, "-P", "-c", "from pipelines.cli import main; main()", *arguments],
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,

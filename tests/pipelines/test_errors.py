@@ -159,6 +159,12 @@ def test_tracking_server_that_does_not_answer(data: Path, here: Path, capsys: py
     expect_mistake(code, capsys.readouterr().err, uri)
 
 
+def test_no_container_engine(data: Path, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{here}/no.sock")
+    code = invoke(run_arguments(data, "--runner", "docker"))
+    expect_mistake(code, capsys.readouterr().err, "DOCKER_HOST")
+
+
 def test_tracking_store_that_is_no_database(data: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "mlflow.db").write_text("not a database, but long enough to be looked at" * 20)
     code = invoke(run_arguments(data))
