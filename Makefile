@@ -27,7 +27,7 @@ demo: setup ## draw a shop and run the whole pipeline on it: runs/demo/report.ht
 	$(BIN)/smar demo --out runs/demo
 
 test: setup ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: lint types test ## what CI runs: lint, types, test
 

@@ -7,16 +7,17 @@ Image size and vocabulary are set once, in ``prepare``; model, export and search
 import difflib
 from collections.abc import Iterable, Mapping
 from importlib import resources
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from smar_core.errors import UserError
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Tower = Literal["query", "text", "image", "multimodal"]
 
 
@@ -24,6 +25,14 @@ class Section(BaseModel):
     """Base of every section: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth(cls, value: Any) -> Any:
+        """No setting is a truth value, and YAML's yes and on must not become the number 1."""
+        if isinstance(value, bool):
+            raise ValueError(f"{str(value).lower()} is no value for it: give a number or a word, in quotes if need be")
+        return value
 
 
 class PrepareConfig(Section):
@@ -57,7 +66,7 @@ class SyntheticConfig(Section):
     max_item_share: Share = Field(0.002, description="a query that fits more than this share of the items is redrawn")
     max_redraws: Count = Field(8, description="draws after the first before an item gives a query up")
     num_shards: Positive = Field(8, description="files a table is written to")
-    seed: int = 0
+    seed: Seed = 0
 
 
 class ModelConfig(Section):
@@ -72,7 +81,7 @@ class ModelConfig(Section):
     num_image_layers: Positive = 2
     num_fusion_layers: Positive = Field(1, description="cross-attention layers of the multimodal tower")
     patch_size_px: Positive = Field(8, description="side of a square image patch")
-    dropout: Share = 0.1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     max_query_tokens: Positive = 16
     max_item_tokens: Positive = 40
     query_encoder: str | None = Field(None, description="local folder or hub name of a text checkpoint to start from")
@@ -119,7 +128,7 @@ class OptimiserConfig(Section):
     validate_every_steps: Positive = Field(250, description="steps between looks at the validation days")
     validation_queries: Positive = Field(1000, description="validation queries used for a look during training")
     checkpoint_every_steps: Positive = Field(100, description="steps between checkpoints from which a killed run resumes")
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _check_batch(self) -> "OptimiserConfig":
@@ -134,6 +143,8 @@ class OptimiserConfig(Section):
 class PretrainConfig(OptimiserConfig):
     """Multi-task pre-training on clicks and synthetic queries."""
 
+    num_steps: Count = 1800
+    validate_every_steps: Positive = 450
     synthetic_share: Share = Field(0.5, description="share of a batch's pairs that are synthetic")
 
 
@@ -145,6 +156,12 @@ class FinetuneConfig(OptimiserConfig):
     gate_weighting: Literal["soft", "hard"] = Field("soft", description="P(q) as a probability, or as a decision")
     text_weight: Annotated[float, Field(ge=0)] = Field(0.1, description="least weight of L_t, keeps the text index alive")
     freeze: tuple[Tower, ...] = Field((), description="towers that do not move")
+
+    @model_validator(mode="after")
+    def _check_freeze(self) -> "FinetuneConfig":
+        if self.num_steps and set(self.freeze) == set(get_args(Tower)):
+            raise ValueError("freeze names every tower, so nothing would move: name fewer, or set num_steps to 0")
+        return self
 
 
 class GateConfig(Section):
@@ -160,7 +177,7 @@ class GateConfig(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     hidden_size: Positive = Field(64, description="width of the header's hidden layer")
     num_bins: Positive = Field(10, description="bins of the calibration error and of the histogram")
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _check_categories(self) -> "GateConfig":
@@ -174,13 +191,13 @@ class ExportConfig(Section):
 
     index: Literal["flat", "hnsw", "ivf_pq"] = "hnsw"
     batch_size: Positive = Field(256, description="items encoded at a time")
-    hnsw_num_links: Positive = 32
+    hnsw_num_links: Annotated[int, Field(ge=2)] = 32
     hnsw_build_depth: Positive = 200
     hnsw_search_depth: Positive = 128
     ivf_num_lists: Positive = Field(64, description="coarse cells; lowered to what the catalogue allows, and recorded")
     ivf_num_probes: Positive = 16
     pq_num_codes: Positive = Field(24, description="product-quantiser codes an embedding; must divide embed_dim")
-    seed: int = 0
+    seed: Seed = 0
 
 
 class EvaluateConfig(Section):
@@ -191,7 +208,7 @@ class EvaluateConfig(Section):
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     batch_size: Positive = Field(256, description="queries or items encoded at a time")
     num_examples: Count = Field(8, description="queries of the report whose results are shown as pictures")
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _check_cutoffs(self) -> "EvaluateConfig":

@@ -130,7 +130,7 @@ def label_queries(items: Artifact, clicks: Artifact, config: GateConfig) -> dict
 def _train_header(
     header: PredictionHeader, query_QD: np.ndarray, label: np.ndarray, config: GateConfig, context: StageContext
 ) -> None:
-    """Binary cross-entropy against the soft labels, every query once an epoch whatever its traffic."""
+    """Binary cross-entropy against the soft labels; every query is drawn alike, whatever its traffic."""
     torch.manual_seed(config.seed)
     for layer in (header.hidden, header.out):
         layer.reset_parameters()

@@ -1,6 +1,6 @@
 """Which pairs make a batch: grouped by item, so that an item and its picture are encoded once for several queries.
 
-Encoding an item costs about four times a query here; three queries an item were measured to raise pairs/s by 1.7 (docs/LOG.md).
+Encoding an item costs several times as much as encoding a query, so three queries an item give far more pairs a second.
 A batch holds ``batch_size * (1 - synthetic_share)`` true pairs and the rest synthetic ones. True pairs come in epochs: each
 item's pairs are shuffled and cut into groups of ``queries_per_item``, the groups shuffled. Items of the true pairs that have
 places left in their group get synthetic queries first, then fresh items are drawn, each item once an epoch. A synthetic query

@@ -10,8 +10,6 @@ from mlflow.entities import Run
 from components.record import STAGE_OUTPUTS
 from tests.pipelines.shop_runs import Shop
 
-pytestmark = pytest.mark.xdist_group("shop")  # they share runs
-
 
 @pytest.fixture(scope="module")
 def client(finished: Shop) -> MlflowClient:

@@ -9,8 +9,6 @@ import pytest
 
 from tests.pipelines.shop_runs import Shop, wait_for_side_file
 
-pytestmark = pytest.mark.xdist_group("shop")  # they share runs
-
 # In the order of the stages, each with a side file that is there once the stage is well under way.
 KILLED_IN = (
     ("prepare_data", "prepare_data.progress.json"),

@@ -6,14 +6,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 from components.record import STAGE_OUTPUTS
 from smar_core.artifact import open_artifact
 from smar_core.retrieval.bundle import Bundle
 from tests.pipelines.shop_runs import Shop, executed, wait_for_side_file
-
-pytestmark = pytest.mark.xdist_group("shop")  # they share runs
 
 
 def test_out_holds_real_files(finished: Shop) -> None:
