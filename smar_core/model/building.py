@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import cached_file
 
 from smar_core.config import ModelConfig
@@ -54,7 +54,9 @@ def build_model(
     ):
         if source is not None:
             assert isinstance(tower.checkpoint, CheckpointEncoder)
-            tower.checkpoint.encoder.load_state_dict(AutoModel.from_pretrained(source, dtype=torch.float32).state_dict())
+            encoder = tower.checkpoint.encoder
+            # Its own class, not AutoModel: of a checkpoint of two towers (CLIP) it takes the one that is wanted.
+            encoder.load_state_dict(type(encoder).from_pretrained(source, dtype=torch.float32).state_dict())
     return model, tokenizer
 
 

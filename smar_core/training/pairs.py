@@ -42,11 +42,13 @@ class SyntheticPairs:
     Attributes:
         queries: Text of each.
         item: [S] row of the item in the catalogue.
+        pair: [S] number of the different (query, item) pair; an item may hold a query several times.
         first: [N + 1] place of each item's first query; ``first[n + 1] - first[n]`` are item n's.
     """
 
     queries: pa.StringArray
     item: np.ndarray
+    pair: np.ndarray
     first: np.ndarray
 
 
@@ -70,12 +72,15 @@ def read_synthetic_pairs(synthetic: Artifact, item_row: dict[str, int]) -> Synth
     order = np.lexsort((table["draw"].to_numpy(), item))
     item = item[order]
     queries = table["query"].take(pa.array(order)).combine_chunks()
-    return SyntheticPairs(queries, item, np.searchsorted(item, np.arange(len(item_row) + 1)))
+    code = queries.dictionary_encode().indices.to_numpy().astype(np.int64)
+    _, pair = np.unique(item * (1 + code.max(initial=0)) + code, return_inverse=True)
+    return SyntheticPairs(queries, item, pair, np.searchsorted(item, np.arange(len(item_row) + 1)))
 
 
 def no_synthetic_pairs(num_items: int) -> SyntheticPairs:
     """Return an empty set, for fine-tuning."""
-    return SyntheticPairs(pa.array([], pa.string()), np.empty(0, dtype=np.int64), np.zeros(num_items + 1, dtype=np.int64))
+    none = np.empty(0, dtype=np.int64)
+    return SyntheticPairs(pa.array([], pa.string()), none, none, np.zeros(num_items + 1, dtype=np.int64))
 
 
 def rows_by_item_id(items: Artifact) -> dict[str, int]:

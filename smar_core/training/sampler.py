@@ -2,9 +2,10 @@
 
 Encoding an item costs several times as much as encoding a query, so three queries an item give far more pairs a second.
 A batch holds ``batch_size * (1 - synthetic_share)`` true pairs and the rest synthetic ones. True pairs come in epochs: each
-item's pairs are shuffled and cut into groups of ``queries_per_item``, the groups shuffled. Items of the true pairs that have
-places left in their group get synthetic queries first, then fresh items are drawn, each item once an epoch. A synthetic query
-is not seen again before its item's others were. Everything is a function of (seed, state), and the state is small and saved.
+item's pairs are shuffled and cut into groups of ``queries_per_item``, the groups shuffled; a group that a batch's end cuts goes
+on in the next batch. Items of the true pairs that have places left in their group get synthetic queries first, then fresh items
+are drawn, each item once an epoch. A synthetic query is not seen again before the others drawn from its item were. Everything
+is a function of (seed, state), and the state is small and saved.
 """
 
 from dataclasses import dataclass
@@ -63,14 +64,16 @@ class PairSampler:
         self._items_with_synthetic = np.flatnonzero(self._num_queries_of_item)
         self._num_taken_of_item = np.zeros(len(synthetic.first) - 1, dtype=np.int64)
         self._epoch = {"true": 0, "item": 0}
-        self._position = {"true": 0, "item": 0}
+        self._position = {"true": 0, "true_offset": 0, "item": 0}  # of the next group, within it, and of the next item
         self._groups = self._shuffle_groups()
         self._item_order = self._shuffle_items()
 
     @property
     def num_distinct_synthetic_seen(self) -> int:
-        """Synthetic pairs drawn at least once so far."""
-        return int(np.minimum(self._num_taken_of_item, self._num_queries_of_item).sum())
+        """Different synthetic (query, item) pairs drawn so far; an item may hold a query several times."""
+        place_in_item = np.arange(len(self._synthetic.item)) - self._synthetic.first[self._synthetic.item]
+        is_taken = place_in_item < self._num_taken_of_item[self._synthetic.item]
+        return len(np.unique(self._synthetic.pair[is_taken]))
 
     def state(self) -> tuple[dict[str, Any], np.ndarray]:
         """Return what a resumed sampler needs: small values for JSON, and draws taken of each item [N]."""
@@ -99,10 +102,14 @@ class PairSampler:
                 self._epoch["true"] += 1
                 self._position["true"] = 0
                 self._groups = self._shuffle_groups()
-            group = self._groups[self._position["true"]][:missing]
-            self._position["true"] += 1
-            taken.append(group)
-            missing -= len(group)
+            group = self._groups[self._position["true"]]
+            part = group[self._position["true_offset"] :][:missing]
+            self._position["true_offset"] += len(part)
+            if self._position["true_offset"] == len(group):
+                self._position["true"] += 1
+                self._position["true_offset"] = 0
+            taken.append(part)
+            missing -= len(part)
         return np.concatenate(taken) if taken else np.empty(0, dtype=np.int64)
 
     def _draw_synthetic(self, true_item: np.ndarray) -> np.ndarray:

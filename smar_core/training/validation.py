@@ -47,13 +47,30 @@ def read_validation_queries(items: Artifact, clicks: Artifact, max_queries: int)
     return ValidationQueries([query for _, query in chosen], [np.array(clicked[key]) for key in chosen])
 
 
-def recall(query_QD: np.ndarray, item_ND: np.ndarray, clicked: Sequence[np.ndarray], cutoff: int = CUTOFF) -> np.ndarray:
-    """Return R@cutoff of each query [Q] by exact search: hits / clicked items."""
+def recall(
+    query_QD: np.ndarray,
+    item_ND: np.ndarray,
+    clicked: Sequence[np.ndarray],
+    cutoff: int = CUTOFF,
+    is_ranked_N: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return R@cutoff of each query [Q] by exact search: hits / clicked items.
+
+    Args:
+        query_QD, item_ND: L2-normalised embeddings.
+        clicked: Rows of each query's clicked items.
+        cutoff: Places that count.
+        is_ranked_N: Items that may be found; None: all.
+    """
+    hidden_N = None if is_ranked_N is None else torch.from_numpy(~is_ranked_N)
     found = np.empty(len(query_QD))
     item_DN = torch.from_numpy(np.ascontiguousarray(item_ND.T))
     for start in range(0, len(query_QD), _BATCH):
         scores = torch.from_numpy(query_QD[start : start + _BATCH]) @ item_DN
-        top = scores.topk(min(cutoff, scores.shape[1]), dim=1).indices.numpy()
+        if hidden_N is not None:
+            scores = scores.masked_fill(hidden_N, -torch.inf)
+        best = scores.topk(min(cutoff, scores.shape[1]), dim=1)
+        top = torch.where(best.values > -torch.inf, best.indices, -1).numpy()
         for row, ranked in enumerate(top, start):
             found[row] = np.isin(clicked[row], ranked).mean()
     return found
@@ -79,8 +96,12 @@ class Validator:
         query_QD = encode_queries(model.query_tower, tokenizer, self._queries.queries, batch_size=_BATCH, device=device)
         found = encode_catalogue(model, tokenizer, self._items, batch_size=_BATCH, device=device, progress=self._progress)
         by_tower = {
-            name: recall(query_QD, item_ND, self._queries.clicked)
-            for name, item_ND in (("text", found.text), ("image", found.image), ("multimodal", found.multimodal))
+            name: recall(query_QD, item_ND, self._queries.clicked, is_ranked_N=is_ranked_N)
+            for name, item_ND, is_ranked_N in (
+                ("text", found.text, None),
+                ("image", found.image, found.has_image),
+                ("multimodal", found.multimodal, None),
+            )
         }
         if self._is_multimodal is not None:
             by_tower["routed"] = np.where(self._is_multimodal, by_tower["multimodal"], by_tower["text"])

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -38,6 +37,9 @@ SETTINGS = (
     "runtime.device=cpu",
 )
 
+# Tests that were themselves started in the background have SIGINT ignored, and children inherit that.
+PROGRAM = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from pipelines.cli import main; main()"
+
 
 @dataclass(frozen=True)
 class Shop:
@@ -60,14 +62,12 @@ class Shop:
         """Start ``smar``."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "SMAR", "KFP"))}
         return subprocess.Popen(
-            [sys.executable, "-P", "-c", "from pipelines.cli import main; main()", *arguments],
+            [sys.executable, "-P", "-c", PROGRAM, *arguments],
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # Tests that were started in the background have SIGINT ignored, and children inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def smar(self, *arguments: str) -> "subprocess.CompletedProcess[str]":

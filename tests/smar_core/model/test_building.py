@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, ViTConfig, ViTModel
+from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel, PreTrainedTokenizerFast, ViTConfig, ViTModel
 
 from smar_core.config import ModelConfig
 from smar_core.errors import UserError
@@ -73,6 +73,23 @@ def test_one_text_checkpoint_beside_a_tower_from_scratch(tmp_path: Path, prepare
     ids, mask = tokenizer.encode(["blue dress"], 8)
     assert model.encode_query(ids, mask).shape == (1, 24)
     assert model.text_tower(ids, mask, model.query_tower.embedding)[1].shape == (1, 24)
+
+
+def test_image_tower_of_a_two_tower_checkpoint(tmp_path: Path, prepared: Path) -> None:
+    """Of CLIP only the vision tower is taken, with its weights."""
+    sizes = {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    text = {"vocab_size": 20, "eos_token_id": 2, "bos_token_id": 1, "pad_token_id": 0}
+    clip = CLIPModel(CLIPConfig(text_config=sizes | text, vision_config=sizes | {"image_size": 32, "patch_size": 16}))
+    clip.save_pretrained(tmp_path / "clip")
+    config = ModelConfig(**SIZES, image_encoder=str(tmp_path / "clip"))
+    model, _ = build_model(config, prepared, image_width_px=32, image_height_px=32, seed=0)
+    found = {
+        name.removeprefix("vision_model."): value for name, value in model.image_tower.checkpoint.encoder.state_dict().items()
+    }
+    expected = clip.vision_model.state_dict()
+    assert all(torch.equal(found[name.removeprefix("vision_model.")], value) for name, value in expected.items())
+    pixels = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
+    assert model.image_tower(pixels)[1].shape == (2, 24)
 
 
 def test_two_vocabularies_are_refused(tmp_path: Path, prepared: Path) -> None:

@@ -14,7 +14,8 @@ NO_TOKENS = np.empty((0, 1), dtype=np.int32)
 def _data(synthetic: list[str], synthetic_item: list[int]) -> TrainingData:
     true = TruePairs(["mug", "red shirt", "shirt"], np.array([0, 1, 1, 2]), np.array([2, 0, 3, 1]))
     first = np.searchsorted(synthetic_item, np.arange(len(ITEMS) + 1))
-    pairs = SyntheticPairs(pa.array(synthetic, pa.string()), np.array(synthetic_item, dtype=np.int64), first)
+    rows = np.array(synthetic_item, dtype=np.int64)
+    pairs = SyntheticPairs(pa.array(synthetic, pa.string()), rows, np.arange(len(rows)), first)
     return TrainingData(true, pairs, ITEMS, NO_TOKENS, NO_TOKENS, NO_TOKENS)
 
 

@@ -10,7 +10,10 @@ from smar_core.training.sampler import Batch, PairSampler
 NUM_ITEMS = 12
 TRUE = TruePairs([f"q{k}" for k in range(9)], np.arange(20) % 9, np.arange(20) % 7)
 SYNTHETIC = SyntheticPairs(
-    pa.array([f"s{k}" for k in range(NUM_ITEMS * 4)]), np.repeat(np.arange(NUM_ITEMS), 4), np.arange(NUM_ITEMS + 1) * 4
+    pa.array([f"s{k}" for k in range(NUM_ITEMS * 4)]),
+    np.repeat(np.arange(NUM_ITEMS), 4),
+    np.arange(NUM_ITEMS * 4),
+    np.arange(NUM_ITEMS + 1) * 4,
 )
 
 
@@ -40,11 +43,27 @@ def test_pairs_are_real_ones() -> None:
             assert (query, item) in true if kind == "true" else SYNTHETIC.item[query] == item
 
 
-def test_an_epoch_holds_every_true_pair_once() -> None:
-    """With groups of one nothing is cut off at a batch's end."""
-    sampler = _sampler(batch_size=4, queries_per_item=1, synthetic_share=0.0)
+@pytest.mark.parametrize("queries_per_item", [1, 2, 3])
+def test_an_epoch_holds_every_true_pair_once(queries_per_item: int) -> None:
+    """A group that a batch's end cuts goes on in the next batch."""
+    sampler = _sampler(batch_size=4, queries_per_item=queries_per_item, synthetic_share=0.0)
     drawn = [pair for _ in range(5) for pair in _pairs(sampler.draw())]
     assert len(set(drawn)) == 20
+
+
+def test_a_query_that_an_item_holds_twice_counts_once() -> None:
+    pair = np.arange(NUM_ITEMS * 4) // 2
+    sampler = PairSampler(
+        TRUE,
+        SyntheticPairs(SYNTHETIC.queries, SYNTHETIC.item, pair, SYNTHETIC.first),
+        batch_size=10,
+        queries_per_item=2,
+        synthetic_share=0.8,
+        seed=0,
+    )
+    for _ in range(40):
+        sampler.draw()
+    assert sampler.num_distinct_synthetic_seen == NUM_ITEMS * 2
 
 
 def test_items_are_grouped() -> None:
