@@ -3,6 +3,9 @@
 Columns are found by the field's name unless ``column_map`` says otherwise, as ``title=product_name`` for every source that
 has that column or ``clicks.item_id=sku`` for one. Of values, only what is without doubt is converted; the rest becomes null,
 which the caller turns into a reject.
+
+Times outside the years 1970 to 2200 are none: they come from a broken clock or unit, and a single one would stretch the span
+by which the days are split. Eight digits are a date (20250101): as seconds they would lie between 1970 and 1973.
 """
 
 import datetime
@@ -13,6 +16,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from smar_core.errors import UserError
 
@@ -52,7 +56,7 @@ FIELDS: Mapping[SourceName, tuple[Field, ...]] = {
 _TYPE_NAMES: Mapping[FieldKind, str] = {
     "id": "text or a whole number",
     "text": "text",
-    "time": "a timestamp, an ISO 8601 text, or seconds or milliseconds since 1970",
+    "time": "a timestamp, an ISO 8601 text, or seconds or milliseconds since 1970, of the years 1970 to 2200",
     "flag": "true or false, or 1 or 0",
     "number": "a whole number",
     "image": "bytes, or a path or URI as text",
@@ -60,6 +64,9 @@ _TYPE_NAMES: Mapping[FieldKind, str] = {
 _TRUE, _FALSE = frozenset({"true", "t", "yes", "1", "1.0"}), frozenset({"false", "f", "no", "0", "0.0"})
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
+_END = (datetime.datetime(2201, 1, 1, tzinfo=datetime.UTC) - _EPOCH) // _MICROSECOND  # first instant that is too late
+_UNITS_A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_SMALLEST_DATE, _LARGEST_DATE = 10_000_000, 99_999_999  # whole numbers of eight digits
 _LARGEST_SECONDS = 10**11  # the year 5138; as milliseconds, March 1973
 _LARGEST_MILLISECONDS = 10**14
 _LARGEST_MICROSECONDS = 10**17
@@ -109,7 +116,11 @@ def check_column_map(column_map: Mapping[str, str], columns: Mapping[SourceName,
             )
         users = [s for s, fs in FIELDS.items() if s in columns and (source == s if dot else name in {f.name for f in fs})]
         available = sorted({c for s in users for c in columns[s]})
-        if users and column not in available:
+        if not users:
+            raise UserError(
+                f"--map {key}={column} names a field of a source that is not given", "give that source or leave the entry out"
+            )
+        if column not in available:
             raise UserError(
                 f"--map {key}={column} names a column that {' and '.join(users)} do not have",
                 f"choose one of {', '.join(available)}{_close(column, available)}",
@@ -131,13 +142,16 @@ def map_distinct(values: pa.Array, function: Callable[[str | None], _Value], int
 
 
 def time_values(values: pa.Array) -> pa.Array:
-    """Return a column as int64 microseconds since 1970 UTC; null where it is none.
+    """Return a column as int64 microseconds since 1970 UTC; null where it is none of the years 1970 to 2200.
 
-    A time without a zone is taken as UTC. Numbers are seconds, or milliseconds (microseconds) when too large for that.
+    A time without a zone is taken as UTC. Numbers are seconds, or milliseconds (microseconds) when too large for that; whole
+    numbers of eight digits are dates.
     """
     kind = values.type
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return values.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False).cast(pa.int64())
+    if pa.types.is_date(kind):
+        values = values.cast(pa.timestamp("ms"))
+    if pa.types.is_timestamp(values.type):
+        return _timestamp_microseconds(values)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         numbers = [_microseconds(float(v) if isinstance(v, float) else v) if v is not None else None for v in values.to_pylist()]
         return pa.array(numbers, pa.int64())
@@ -145,12 +159,14 @@ def time_values(values: pa.Array) -> pa.Array:
 
 
 def parse_time(text: str | None) -> int | None:
-    """Return microseconds since 1970 UTC of an ISO 8601 text or a number, or None.
+    """Return microseconds since 1970 UTC of an ISO 8601 text or a number, or None; see ``time_values``.
 
     >>> parse_time("1970-01-01T00:00:01Z"), parse_time("1970-01-01 01:00:01+01:00"), parse_time("noon")
     (1000000, 1000000, None)
     >>> parse_time("1700000000") == parse_time("1700000000000")
     True
+    >>> parse_time("20250101") == parse_time("2025-01-01"), parse_time("9999-01-01")
+    (True, None)
     """
     text = (text or "").strip()
     try:
@@ -165,7 +181,7 @@ def parse_time(text: str | None) -> int | None:
         when = datetime.datetime.fromisoformat(text)
     except ValueError:
         return None
-    return ((when if when.tzinfo else when.replace(tzinfo=datetime.UTC)) - _EPOCH) // _MICROSECOND
+    return _if_sensible(((when if when.tzinfo else when.replace(tzinfo=datetime.UTC)) - _EPOCH) // _MICROSECOND)
 
 
 def flag_values(values: pa.Array) -> pa.Array:
@@ -227,11 +243,35 @@ def _check_type(field: Field, column: str, kind: pa.DataType | None, file_name: 
 
 
 def _microseconds(number: float) -> int | None:
-    if not math.isfinite(number) or abs(number) >= _LARGEST_MICROSECONDS:
+    if not math.isfinite(number) or not 0 <= number < _LARGEST_MICROSECONDS:
         return None
-    if abs(number) < _LARGEST_SECONDS:
-        return round(number * 1_000_000)
-    return round(number * 1000) if abs(number) < _LARGEST_MILLISECONDS else round(number)
+    if _SMALLEST_DATE <= number <= _LARGEST_DATE and number == int(number):
+        return _date_microseconds(int(number))
+    if number < _LARGEST_SECONDS:
+        return _if_sensible(round(number * 1_000_000))
+    return _if_sensible(round(number * 1000) if number < _LARGEST_MILLISECONDS else round(number))
+
+
+def _date_microseconds(digits: int) -> int | None:
+    """Return the midnight of a date written as YYYYMMDD."""
+    try:
+        day = datetime.datetime.strptime(str(digits), "%Y%m%d").replace(tzinfo=datetime.UTC)
+    except ValueError:
+        return None
+    return _if_sensible((day - _EPOCH) // _MICROSECOND)
+
+
+def _if_sensible(microseconds: int) -> int | None:
+    return microseconds if 0 <= microseconds < _END else None
+
+
+def _timestamp_microseconds(values: pa.Array) -> pa.Array:
+    """Return timestamps as ``time_values`` does; judged in their own unit, since a cast of those far away would wrap around."""
+    units = _UNITS_A_SECOND[values.type.unit]
+    counts = values.cast(pa.int64())
+    is_sensible = pc.and_(pc.greater_equal(counts, 0), pc.less(counts, _END // 10**6 * units))
+    known = pc.if_else(is_sensible, counts, pa.scalar(None, pa.int64()))
+    return pc.divide(known, units // 10**6) if units > 10**6 else pc.multiply(known, 10**6 // units)
 
 
 def _parse_flag(text: str | None) -> bool | None:

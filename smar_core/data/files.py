@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.csv
@@ -70,6 +71,15 @@ class FilePart:
     first_row: int
 
 
+def without_file_scheme(path: str) -> str:
+    """Return the plain path of a ``file://`` URI, which Beam does not know; anything else as it is.
+
+    >>> without_file_scheme("file:///shop/my%20items.csv"), without_file_scheme("gs://shop/items.csv")
+    ('/shop/my items.csv', 'gs://shop/items.csv')
+    """
+    return unquote(path.removeprefix("file://")) if path.startswith("file://") else path
+
+
 def list_files(path: str) -> dict[str, str]:
     """Return every file at a path, hidden ones left out: its path or URI by its name, sorted by name.
 
@@ -79,6 +89,7 @@ def list_files(path: str) -> dict[str, str]:
     Raises:
         UserError: There is nothing, or no such file system.
     """
+    path = without_file_scheme(path)
     if "://" not in path:
         return _list_local(Path(path), path)
     root = path.rstrip("/")
@@ -104,6 +115,7 @@ def find_data_files(path: str) -> list[DataFile]:
     Raises:
         UserError: Nothing is there, a folder holds no data file, or a file's format cannot be told.
     """
+    path = without_file_scheme(path)
     files = list_files(path)
     is_file = Path(path).is_file() if "://" not in path else list(files.values()) == [path]
     found = []
@@ -121,6 +133,7 @@ def find_data_files(path: str) -> list[DataFile]:
 @contextlib.contextmanager
 def open_file(path: str) -> Iterator[BinaryIO]:
     """Open a path or URI for reading, through Beam; what its ending says is packed comes unpacked."""
+    path = without_file_scheme(path)
     # Beam could unpack too, but what it hands out then is no file object to Arrow, nor can its lines be read.
     with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as packed:
         unpack = _UNPACK.get(PurePosixPath(path).suffix.lower())

@@ -9,7 +9,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import apache_beam as beam
 import pyarrow as pa
@@ -105,7 +105,9 @@ def prepare_data(
 
 
 class _ReadPart(beam.DoFn):
-    """A part of a file -> (file name, first row, packed batch).
+    """A part of a file -> (file's name, first row, packed batch).
+
+    The name is the path below the folder: base names repeat in partitioned folders, and rejects are told apart by it.
 
     A damaged file leaves a note in the folder ``failures``, since Beam would lose the error's kind.
     """
@@ -115,11 +117,10 @@ class _ReadPart(beam.DoFn):
 
     def process(self, part: FilePart) -> Iterator[tuple[str, int, bytes]]:
         """Read a part."""
-        name = PurePosixPath(part.file.name).name
         try:
             columns = find_columns(self._source, part.file.name, read_columns(part.file), self._column_map)
             for first_row, batch in read_part(part, columns, self._batch_rows):
-                yield name, first_row, pack(pa.Table.from_batches([batch]))
+                yield part.file.name, first_row, pack(pa.Table.from_batches([batch]))
         except UserError as error:
             note = {"problem": error.problem, "remedy": error.remedy}
             write_json(Path(self._failures) / f"failure-{digest_json(note)}.json", note)

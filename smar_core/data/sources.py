@@ -22,7 +22,8 @@ class Sources:
         items: File or folder of the catalogue, a path or URI.
         clicks: File or folder of the click log.
         images: Folder against which references to pictures are read; None if they are bytes, absolute, or absent. Pictures at
-            absolute places are in no digest: to replace one is not noticed.
+            absolute places, and those below it whose path has a part that begins with "." or "_", are in no digest: to
+            replace one is not noticed.
         column_map: Column by ``field`` or ``source.field``.
     """
 

@@ -54,7 +54,7 @@ def test_iso_texts_are_read_exactly(when: datetime.datetime) -> None:
     except OverflowError:
         return
     if offset_is_whole:
-        assert parse_time(when.isoformat()) == expected
+        assert parse_time(when.isoformat()) == (expected if 1970 <= when.astimezone(datetime.UTC).year <= 2200 else None)
 
 
 def test_flags() -> None:
@@ -129,3 +129,40 @@ def test_a_map_entry_that_would_be_ignored_is_an_error(column_map: dict[str, str
 def test_good_map_entries_pass() -> None:
     columns = {"items": ["name", "id"], "clicks": ["query", "product"]}
     check_column_map({"title": "name", "items.item_id": "id", "clicks.item_id": "product", "query": "query"}, columns)
+
+
+def test_a_map_entry_of_a_source_that_is_not_given_is_an_error() -> None:
+    columns = {"items": ["item_id", "title"], "clicks": ["query", "item_id"]}
+    for key in ("judgments.grade", "grade"):
+        with pytest.raises(UserError, match=f"--map {key}=nope names a field of a source that is not given"):
+            check_column_map({key: "nope"}, columns)
+    check_column_map({"judgments.grade": "label"}, columns | {"judgments": ["query", "item_id", "label"]})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array(["9999-01-01", "2201-01-01", "1969-12-31T23:59:59", "0001-01-01T00:00:00+14:00", "99999999999", "-5"]),
+        pa.array([99_999_999_999, -5]),
+        pa.array([9e10, -0.5]),
+        pa.array([2**62, -1, 253_402_300_800], pa.timestamp("s")),
+        pa.array([2**31 - 1, -1, 84_371], pa.date32()),
+    ],
+    ids=lambda values: str(values.type),
+)
+def test_times_of_other_centuries_are_null(values: pa.Array) -> None:
+    assert time_values(values).null_count == len(values)
+
+
+def test_the_first_and_the_last_sensible_time() -> None:
+    texts = ["1970-01-01", "2200-12-31T23:59:59.999999"]
+    last = 7_289_654_400_000_000 - 1
+    assert time_values(pa.array(texts)).to_pylist() == [0, last]
+    assert time_values(pa.array([0, last], pa.timestamp("us", "UTC"))).to_pylist() == [0, last]
+
+
+def test_eight_digits_are_a_date() -> None:
+    midnight = int(datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC).timestamp()) * 1_000_000
+    for values in (["20250101"], [20250101], [20250101.0]):
+        assert time_values(pa.array(values)).to_pylist() == [midnight]
+    assert parse_time("20251301") is None

@@ -214,3 +214,15 @@ def test_any_beam_file_system_is_read(tmp_path: Path, monkeypatch: pytest.Monkey
         assert handle.read(4) == b"PAR1"
     with pytest.raises(UserError, match="does not exist"):
         find_data_files("memory://shop/other")
+
+
+def test_a_file_uri_is_a_path(tmp_path: Path) -> None:
+    (tmp_path / "my shop").mkdir()
+    write_parquet(tmp_path / "my shop" / "a.parquet")
+    for path in (tmp_path / "my shop", tmp_path / "my shop" / "a.parquet"):
+        assert find_data_files(path.as_uri()) == find_data_files(str(path)) == find_data_files(f"file://{path}")
+        assert digest_inputs(path.as_uri()) == digest_inputs(str(path))
+    with open_file((tmp_path / "my shop" / "a.parquet").as_uri()) as handle:
+        assert handle.read(4) == b"PAR1"
+    with pytest.raises(UserError, match=f"{tmp_path}/other does not exist"):
+        list_files(f"file://{tmp_path}/other")

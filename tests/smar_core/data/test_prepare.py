@@ -269,3 +269,24 @@ def test_progress_is_told_and_beam_is_quiet(
     assert not caplog.records
     assert [phase for phase, done, total in told if done == total] == ["tables", "tokenizer"]
     assert figures["num_items"] == 35 and json.dumps(figures)
+
+
+def test_rejects_of_files_of_one_name_are_told_apart(prepare, sources: Sources, tmp_path: Path) -> None:
+    log = pq.read_table(sources.clicks)
+    blank = pa.Table.from_pylist([log.slice(0, 1).to_pylist()[0] | {"query": " "}], log.schema)
+    for day, part in ((2, log.slice(0, 40)), (1, log.slice(40))):
+        (tmp_path / "log" / f"d={day}").mkdir(parents=True)
+        pq.write_table(pa.concat_tables([blank, part]), tmp_path / "log" / f"d={day}" / "part-0.parquet")
+    rejects = prepare(replace(sources, clicks=str(tmp_path / "log")))["rejects"].read_table("rejects").to_pylist()
+    files = sorted(row["file"] for row in rejects if row["source"] == "clicks" and row["row"] == 0)
+    assert files == ["d=1/part-0.parquet", "d=2/part-0.parquet"]
+
+
+def test_a_click_of_the_year_9999_is_a_reject(prepare, sources: Sources, prepared, tmp_path: Path) -> None:
+    log = pq.read_table(sources.clicks)
+    last = log.slice(0, 1).to_pylist()[0]
+    last["timestamp"] = last["timestamp"].replace(year=9999)
+    pq.write_table(pa.concat_tables([log, pa.Table.from_pylist([last], log.schema)]), tmp_path / "clicks.parquet")
+    artifacts = prepare(replace(sources, clicks=str(tmp_path / "clicks.parquet")))
+    assert artifacts["rejects"].read_json("reasons.json")["clicks"]["no readable timestamp"] >= 1
+    assert artifacts["clicks"].read_table("pairs") == prepared.clicks.read_table("pairs")
