@@ -1,8 +1,9 @@
 """Artifact directories: complete, checked and known by the digest of their content.
 
 A directory is an artifact once its ``manifest.json`` is there, written last and atomically. The manifest holds nothing that
-differs between two equal runs; times, host and ids go to ``provenance.json`` beside it, which no digest covers. Verifying
-reads every byte (about 1 GB/s here), a price paid once an artifact and stage for never training on half a file.
+differs between two equal runs, and a digest of itself; times, host and ids go to ``provenance.json`` beside it, which no digest
+covers. Verifying reads every byte (about 1 GB/s here), a price paid once an artifact and stage for never training on half a
+file.
 """
 
 import json
@@ -19,9 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from smar_core import __version__
-from smar_core.digest import digest_file, digest_files
+from smar_core.digest import digest_file, digest_files, digest_json
 from smar_core.errors import ArtifactError
-from smar_core.schemas import KINDS, SCHEMA_VERSION
+from smar_core.schemas import KINDS, SCHEMA_VERSION, SchemaOfSize
 
 MANIFEST = "manifest.json"
 PROVENANCE = "provenance.json"
@@ -99,6 +100,7 @@ def create_artifact(
         "config_digest": config_digest,
         "parents": dict(parents),
     }
+    manifest["manifest_digest"] = digest_json(manifest)
     notes = {
         "finished_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seconds": round(time.time() - started, 3),
@@ -116,16 +118,17 @@ def open_artifact(path: Path, kind: str, *, verify: bool = True) -> Artifact:
     Args:
         path: The directory.
         kind: The kind that the caller needs.
-        verify: Also read every file and compare its digest.
+        verify: Also read every file and compare its digest, and check the tables against their schemas.
 
     Raises:
-        ArtifactError: It is none, of another kind or schema version, or its content changed; the message says which.
+        ArtifactError: It is none, of another kind or schema version, or its manifest or content changed; the message says which.
     """
     manifest_path = path / MANIFEST
     if not manifest_path.is_file():
         raise ArtifactError(f"{path} is not a complete artifact: it has no {MANIFEST}")
     try:
         manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+        manifest_digest = manifest.pop("manifest_digest")
         found, version, files = manifest["kind"], manifest["schema_version"], manifest["files"]
         artifact = Artifact(
             path, found, manifest["content_digest"], manifest["config_digest"], manifest["parents"], manifest["counts"]
@@ -136,6 +139,8 @@ def open_artifact(path: Path, kind: str, *, verify: bool = True) -> Artifact:
         raise ArtifactError(f"{path} is an artifact of kind {found!r}, not {kind!r}")
     if version != SCHEMA_VERSION:
         raise ArtifactError(f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}: run its stage again")
+    if manifest_digest != digest_json(manifest):
+        raise ArtifactError(f"{manifest_path} was altered: its digest does not fit what it says")
     if artifact.digest != digest_files(files | {"": f"{kind}/{version}"}):
         raise ArtifactError(f"{manifest_path} was altered: its content digest does not fit its files")
     present = {str(f.relative_to(path).as_posix()) for f in _content_files(path)}
@@ -146,6 +151,7 @@ def open_artifact(path: Path, kind: str, *, verify: bool = True) -> Artifact:
         for name, digest in files.items():
             if digest_file(path / name) != digest:
                 raise ArtifactError(f"{path} was altered: the content of {name} changed")
+        _check_content(path, kind)
     return artifact
 
 
@@ -181,7 +187,7 @@ def _check_content(path: Path, kind: str) -> dict[str, int]:
     return counts
 
 
-def _check_table(path: Path, schema: pa.Schema | None) -> int:
+def _check_table(path: Path, expected: pa.Schema | SchemaOfSize) -> int:
     """Check one file against its schema and return its rows."""
     if path.suffix == ".arrow":
         with pa.memory_map(str(path)) as source:
@@ -190,7 +196,11 @@ def _check_table(path: Path, schema: pa.Schema | None) -> int:
     else:
         meta = pq.read_metadata(path)
         found, num_rows = meta.schema.to_arrow_schema(), meta.num_rows
-    if schema is not None and not found.equals(schema):
+    try:
+        schema = expected if isinstance(expected, pa.Schema) else expected(found)
+    except (KeyError, AttributeError, ValueError) as error:
+        raise ArtifactError(f"{path.name} has the schema [{_describe(found)}], which names no size ({error})") from None
+    if not found.equals(schema):
         raise ArtifactError(f"{path.name} has the schema [{_describe(found)}], not [{_describe(schema)}]")
     return num_rows
 

@@ -5,7 +5,7 @@ A *kind* is a directory with a ``manifest.json`` (see ``smar_core.artifact``). A
 into memory; Parquet everywhere else. Ids are strings everywhere. A change of a schema raises ``SCHEMA_VERSION``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -71,7 +71,7 @@ QRELS = _table(
 
 REJECTS = _table(
     ("source", pa.string()),  # items | clicks
-    ("file", pa.string()),  # name of the file, without its folder
+    ("file", pa.string()),  # path of the file below the folder that was given; the file's own name if it was given itself
     ("row", pa.int64()),  # from 0 within the file
     ("field", pa.string()),
     ("value", pa.string(), True),  # at most 200 characters
@@ -140,21 +140,36 @@ SLICES = _table(("slice", pa.string()), ("query_id", pa.string()))
 """Queries of each slice."""
 
 
+SchemaOfSize = Callable[[pa.Schema], pa.Schema]
+
+
+def _images_of_size(found: pa.Schema) -> pa.Schema:
+    """Return the schema of pictures of the size that a table's metadata names."""
+    metadata = found.metadata or {}
+    return image_schema(int(metadata[b"width_px"]), int(metadata[b"height_px"]))
+
+
+def _embeddings_of_size(found: pa.Schema) -> pa.Schema:
+    """Return the schema of embeddings as long as those of a table's column ``text``."""
+    return embedding_schema(found.field("text").type.list_size)
+
+
 @dataclass(frozen=True)
 class Kind:
     """What a directory of one artifact kind holds.
 
     Attributes:
-        tables: Schema of each table; None where it depends on a size (checked by column names and types' families).
+        tables: Schema of each table. Where it depends on a size, a function instead: given the schema found, it returns the one
+            that a table of that size must have, or raises KeyError, AttributeError or ValueError when no size can be told.
         files: Other files that must be there.
     """
 
-    tables: Mapping[str, pa.Schema | None] = field(default_factory=dict)
+    tables: Mapping[str, pa.Schema | SchemaOfSize] = field(default_factory=dict)
     files: tuple[str, ...] = ()
 
 
 KINDS: Mapping[str, Kind] = {
-    "items": Kind({"items": ITEMS, "images": None}, ("statistics.json",)),
+    "items": Kind({"items": ITEMS, "images": _images_of_size}, ("statistics.json",)),
     "clicks": Kind({"pairs": PAIRS, "queries": QUERIES, "qrels": QRELS}, ("statistics.json",)),
     "tokenizer": Kind(files=("tokenizer.json",)),
     "rejects": Kind({"rejects": REJECTS}, ("reasons.json",)),
@@ -164,7 +179,7 @@ KINDS: Mapping[str, Kind] = {
         {"gate_queries": GATE_QUERIES}, ("gate.json", "gate.safetensors", "config.json", "model.safetensors", "gate_report.json")
     ),
     "bundle": Kind(
-        {"embeddings": None},
+        {"embeddings": _embeddings_of_size},
         ("bundle.json", "tokenizer.json", "query_tower/config.json", "query_tower/model.safetensors", "gate/gate.json"),
     ),
     "evaluation": Kind({"per_query": PER_QUERY, "slices": SLICES}, ("scores.json", "page.html")),

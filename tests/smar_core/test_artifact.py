@@ -8,7 +8,7 @@ import pytest
 
 from smar_core.artifact import MANIFEST, PROVENANCE, Artifact, create_artifact, open_artifact, write_json
 from smar_core.errors import ArtifactError
-from smar_core.schemas import REJECTS, SCHEMA_VERSION
+from smar_core.schemas import ITEMS, KINDS, REJECTS, SCHEMA_VERSION, Kind, embedding_schema, image_schema
 
 ROWS = {"source": ["items"], "file": ["a.csv"], "row": [3], "field": ["title"], "value": [None], "reason": ["no title"]}
 
@@ -70,6 +70,9 @@ def test_a_moved_artifact_opens(tmp_path: Path) -> None:
         (lambda path: (path / MANIFEST).write_text("{}"), "is not a manifest"),
         (lambda path: _edit_manifest(path, schema_version=SCHEMA_VERSION + 1), "schema version"),
         (lambda path: _edit_manifest(path, content_digest="0" * 64), "was altered"),
+        (lambda path: _edit_manifest(path, counts={"rejects": 2}), "was altered"),
+        (lambda path: _edit_manifest(path, parents={"items": "0" * 64}), "was altered"),
+        (lambda path: _edit_manifest(path, config_digest="another"), "was altered"),
     ],
 )
 def test_damage_is_named(tmp_path: Path, damage, message: str) -> None:
@@ -141,3 +144,49 @@ def test_equal_json_values_give_equal_bytes(tmp_path: Path) -> None:
 def _edit_manifest(path: Path, **changes: object) -> None:
     manifest = json.loads((path / MANIFEST).read_text())
     write_json(path / MANIFEST, manifest | changes)
+
+
+def write_items(folder: Path, images: pa.Table) -> None:
+    with create_artifact(folder, "items", config_digest="", parents={}):
+        write_json(folder / "statistics.json", {})
+        pq.write_table(ITEMS.empty_table(), folder / "items.parquet")
+        with pa.ipc.new_file(folder / "images.arrow", images.schema) as writer:
+            writer.write_table(images)
+
+
+def test_pictures_have_the_size_that_their_table_names(tmp_path: Path) -> None:
+    write_items(tmp_path / "a", image_schema(4, 2).empty_table())
+    assert open_artifact(tmp_path / "a", "items").counts == {"items": 0, "images": 0}
+    wrong_size = image_schema(4, 2).empty_table().replace_schema_metadata({"width_px": "4", "height_px": "3"})
+    with pytest.raises(ArtifactError, match=r"pixels fixed_size_binary\[24\]\], not .*\[36\]"):
+        write_items(tmp_path / "b", wrong_size)
+    with pytest.raises(ArtifactError, match="names no size"):
+        write_items(tmp_path / "b", image_schema(4, 2).empty_table().replace_schema_metadata(None))
+
+
+def write_bundle(folder: Path, embeddings: pa.Table) -> None:
+    with create_artifact(folder, "bundle", config_digest="", parents={}):
+        for name in KINDS["bundle"].files:
+            (folder / name).parent.mkdir(exist_ok=True)
+            write_json(folder / name, {})
+        pq.write_table(embeddings, folder / "embeddings.parquet")
+
+
+def test_embeddings_may_have_any_length_but_one(tmp_path: Path) -> None:
+    for embed_dim in (2, 5):
+        write_bundle(tmp_path / "a", embedding_schema(embed_dim).empty_table())
+        open_artifact(tmp_path / "a", "bundle")
+    mixed = embedding_schema(2).set(7, embedding_schema(3).field(7))
+    with pytest.raises(ArtifactError, match="has the schema"):
+        write_bundle(tmp_path / "b", mixed.empty_table())
+    for other in (pa.table({"item_id": ["1"]}), pa.table({"text": ["1"]})):
+        with pytest.raises(ArtifactError, match="names no size"):
+            write_bundle(tmp_path / "b", other)
+
+
+def test_a_table_of_an_older_schema_is_refused_on_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "a")
+    newer = Kind({"rejects": REJECTS.append(pa.field("remedy", pa.string()))}, KINDS["rejects"].files)
+    monkeypatch.setattr("smar_core.artifact.KINDS", {"rejects": newer})
+    with pytest.raises(ArtifactError, match="has the schema"):
+        open_artifact(tmp_path / "a", "rejects")
