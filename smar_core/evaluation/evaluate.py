@@ -3,7 +3,12 @@
 Every system ranks the whole catalogue exactly; what the approximate index loses is reported apart (``ann``), so that a weak
 index is never mistaken for a weak model. Nothing is tuned here. ``scores.json`` is the run's ``metrics.json``:
 ``{system: {slice: {"num_queries": n, measure: {"value", "low", "high"}}}}``, with ``judged`` of the same form plus counts,
-``ann``, ``differences`` (paired) and ``queries`` (how many were used). A slice without a query is left out.
+``ann``, ``differences`` (paired) and ``queries`` (how many were used). A slice without a query is left out; where no judged
+query was asked on the test days, ``judged`` holds the counts alone.
+
+Judged queries that nobody asked on the test days are counted and left out: both views then speak about the same traffic, and a
+difference between them comes from the judging, not from other queries. The price is that most of a large set of judgments
+may go unused.
 """
 
 from collections.abc import Mapping, Sequence
@@ -106,9 +111,11 @@ def evaluate(
     scores["ann"] = measure_ann(rank_ann(opened, encoded, depth), rankings, test, slices, config)
     scores["queries"] = {"num_test": len(test.queries) + test.num_excluded, "num_excluded": test.num_excluded}
     if graded is not None:
-        judged_view = measure_judged(graded, rankings, slices, config)
-        scores["judged"] = summarise_views([judged_view], config) | graded.counts
-        views.append(judged_view)
+        scores["judged"] = dict(graded.counts)
+        if len(graded.places):
+            judged_view = measure_judged(graded, rankings, slices, config)
+            scores["judged"] |= summarise_views([judged_view], config)
+            views.append(judged_view)
     context.progress.update("rank and measure", 4, 4)
 
     recalls = {system: of["R@50"] for system, of in clicks_view.values.items()}

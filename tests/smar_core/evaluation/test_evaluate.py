@@ -232,3 +232,14 @@ def test_picture_survives_as_jpeg() -> None:
     image = np.asarray(Image.open(io.BytesIO(encode_jpeg(pixels))))
     assert image.shape == (16, 8, 3)
     assert np.abs(image.astype(int) - pixels).max() < 8
+
+
+def test_judgments_of_other_queries_leave_the_counts_alone(finished_run, tmp_path: Path) -> None:
+    (tmp_path / "judgments.csv").write_text("query,item_id,grade\nnever asked,z9,3\n", encoding="utf-8")
+    run_evaluate(finished_run, tmp_path / "evaluation", tmp_path / "judgments.csv", num_examples=0)
+    evaluation = open_artifact(tmp_path / "evaluation", "evaluation")
+    judged = evaluation.read_json("scores.json")["judged"]
+    assert judged["num_judged_queries_not_in_test"] == judged["num_judged_queries"] == 1
+    assert all(isinstance(count, int) for count in judged.values())
+    assert "judgments" not in evaluation.read_table("per_query")["source"].to_pylist()
+    assert "There is nothing to measure" in (evaluation.path / "page.html").read_text(encoding="utf-8")
