@@ -1,14 +1,19 @@
-"""What ``record_run`` does at the end of a pipeline run."""
+"""What ``record_run`` does at the end of a pipeline run.
+
+Parents and config digests are worked out from this run alone: the manifest in the store may be an earlier run's, since equal
+content made from other inputs or settings is kept once.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from components.side import SideFiles
-from components.stage import ARTIFACT_KINDS
+from components.stage import ARTIFACT_KINDS, digest_sections, parse_section
 from components.surroundings import Surroundings
 from smar_core.artifact import Artifact, open_artifact
-from smar_core.config import TrackingConfig
+from smar_core.config import STAGE_SECTIONS, TrackingConfig
 
 NAME = "record_run"
 
@@ -23,30 +28,83 @@ STAGE_OUTPUTS: Mapping[str, tuple[str, ...]] = {
 }
 """Artifacts that each stage makes, in the order of the stages."""
 
+STAGE_INPUTS: Mapping[str, tuple[str, ...]] = {
+    "prepare_data": (),
+    "generate_synthetic_queries": ("items", "clicks", "tokenizer"),
+    "pretrain": ("items", "clicks", "tokenizer", "synthetic"),
+    "train_gate": ("items", "clicks", "pretrained"),
+    "finetune": ("items", "clicks", "pretrained", "gate"),
+    "export_embeddings": ("items", "finetuned", "gate"),
+    "evaluate": ("items", "clicks", "synthetic", "pretrained", "gate", "finetuned", "bundle"),
+}
+"""Artifacts that each stage reads."""
 
-def record(artifacts: Mapping[str, Any], files: Mapping[str, str], tracking: str) -> None:
+STAGE_FILES: Mapping[str, tuple[str, ...]] = {"prepare_data": ("items", "clicks", "images"), "evaluate": ("judgments",)}
+"""Input files that a stage reads."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a stage made its outputs from in this pipeline run.
+
+    Attributes:
+        parents: Digest of each input artifact and input file, by name.
+        config_digest: Digest of the config sections.
+    """
+
+    parents: Mapping[str, str]
+    config_digest: str
+
+
+def find_origins(digests: Mapping[str, str], files: Mapping[str, str], sections: Mapping[str, str]) -> dict[str, Origin]:
+    """Return the origin of each stage's outputs, as the stage itself would write it into their manifests.
+
+    Args:
+        digests: Digest of each artifact of the pipeline run, by name.
+        files: Digest of each input file, by name; "" where there is none.
+        sections: Config sections as JSON, by name.
+
+    Raises:
+        UserError: A section does not fit.
+    """
+    parsed = {name: parse_section(name, text) for name, text in sections.items()}
+    origins = {}
+    for stage, inputs in STAGE_INPUTS.items():
+        read = {f"{name}_file": files[name] for name in STAGE_FILES.get(stage, ()) if files[name]}
+        config_digest = digest_sections({name: parsed[name] for name in STAGE_SECTIONS[stage]})
+        origins[stage] = Origin(read | {name: digests[name] for name in inputs}, config_digest)
+    return origins
+
+
+def record(artifacts: Mapping[str, Any], files: Mapping[str, str], sections: Mapping[str, str]) -> None:
     """Link every stage to this pipeline run in MLflow, register the bundle, and list the artifacts for the command line.
 
     Args:
         artifacts: Kubeflow's artifacts, by a name of ``ARTIFACT_KINDS``.
         files: Digest of each input file, by name; "" where there is none.
-        tracking: Config section ``tracking`` as JSON.
+        sections: Config sections as JSON, by name.
     """
     around = Surroundings.read()
     side = SideFiles(around.side, NAME)
     try:
         opened = {n: open_artifact(Path(a.path), ARTIFACT_KINDS[n], verify=False) for n, a in artifacts.items()}
+        origins = find_origins({name: artifact.digest for name, artifact in opened.items()}, files, sections)
         tracked: dict[str, str] = {}
         if around.tracking_uri is not None:
-            tracked = _track(around, opened, files, TrackingConfig.model_validate_json(tracking))
-        side.record({"artifacts": {name: _describe(artifact) for name, artifact in opened.items()}, "mlflow": tracked})
+            tracked = _track(around, opened, origins, files, TrackingConfig.model_validate_json(sections["tracking"]))
+        described = {name: _describe(opened[name], origins[stage]) for stage, names in STAGE_OUTPUTS.items() for name in names}
+        side.record({"artifacts": described, "mlflow": tracked})
     except BaseException as error:
         side.failed(error)
         raise
 
 
 def _track(
-    around: Surroundings, artifacts: Mapping[str, Artifact], files: Mapping[str, str], config: TrackingConfig
+    around: Surroundings,
+    artifacts: Mapping[str, Artifact],
+    origins: Mapping[str, Origin],
+    files: Mapping[str, str],
+    config: TrackingConfig,
 ) -> dict[str, str]:
     from components.tracking import Tracker
 
@@ -54,15 +112,15 @@ def _track(
     recorded = tracker.recorded_stages()
     for stage, names in STAGE_OUTPUTS.items():
         if stage not in recorded:
-            tracker.record_cached(stage, {name: artifacts[name] for name in names})
+            tracker.record_cached(stage, origins[stage], {name: artifacts[name] for name in names})
     return tracker.finish(artifacts, files, artifacts["evaluation"].read_json("scores.json"), config.model_name)
 
 
-def _describe(artifact: Artifact) -> dict[str, Any]:
+def _describe(artifact: Artifact, origin: Origin) -> dict[str, Any]:
     return {
         "kind": artifact.kind,
         "path": str(artifact.path),
         "digest": artifact.digest,
-        "config_digest": artifact.config_digest,
-        "parents": dict(artifact.parents),
+        "config_digest": origin.config_digest,
+        "parents": dict(origin.parents),
     }

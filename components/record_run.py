@@ -21,7 +21,17 @@ def record_run(
     clicks_digest: str,
     images_digest: str,
     judgments_digest: str,
-    tracking: str,
+    prepare_section: str,
+    synthetic_section: str,
+    model_section: str,
+    loss_section: str,
+    pretrain_section: str,
+    gate_section: str,
+    finetune_section: str,
+    export_section: str,
+    evaluate_section: str,
+    runtime_section: str,
+    tracking_section: str,
 ) -> None:
     """Tell MLflow, and whoever started the run, what the pipeline run made.
 
@@ -40,7 +50,17 @@ def record_run(
         clicks_digest: Digest of the click log's files.
         images_digest: Digest of the pictures' files; "" for none.
         judgments_digest: Digest of the judgments' files; "" without judgments.
-        tracking: Config section ``tracking`` as JSON.
+        prepare_section: Config section ``prepare`` as JSON.
+        synthetic_section: Config section ``synthetic`` as JSON.
+        model_section: Config section ``model`` as JSON.
+        loss_section: Config section ``loss`` as JSON.
+        pretrain_section: Config section ``pretrain`` as JSON.
+        gate_section: Config section ``gate`` as JSON.
+        finetune_section: Config section ``finetune`` as JSON.
+        export_section: Config section ``export`` as JSON.
+        evaluate_section: Config section ``evaluate`` as JSON.
+        runtime_section: Config section ``runtime`` as JSON.
+        tracking_section: Config section ``tracking`` as JSON.
     """
     from components.record import record
 
@@ -58,5 +78,17 @@ def record_run(
             "evaluation": evaluation,
         },
         {"items": items_digest, "clicks": clicks_digest, "images": images_digest, "judgments": judgments_digest},
-        tracking,
+        {
+            "prepare": prepare_section,
+            "synthetic": synthetic_section,
+            "model": model_section,
+            "loss": loss_section,
+            "pretrain": pretrain_section,
+            "gate": gate_section,
+            "finetune": finetune_section,
+            "export": export_section,
+            "evaluate": evaluate_section,
+            "runtime": runtime_section,
+            "tracking": tracking_section,
+        },
     )

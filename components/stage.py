@@ -84,6 +84,7 @@ class StageResult:
         key: Digest of its inputs, config and code.
         code_digest: Digest of its code; "" when not told.
         sections: Its config.
+        config_digest: Digest of its config.
         parents: Digest of each input artifact and input file, by name.
         outputs: Its artifacts, by name.
         figures: What the stage function returned.
@@ -95,6 +96,7 @@ class StageResult:
     key: str
     code_digest: str
     sections: Mapping[str, Section]
+    config_digest: str
     parents: Mapping[str, str]
     outputs: Mapping[str, Artifact]
     figures: Mapping[str, float]
@@ -137,11 +139,11 @@ def open_stage(
     for logger in _CHATTY:
         logging.getLogger(logger).setLevel(logging.WARNING)
     try:
-        parsed = {section: _parse_section(section, text) for section, text in sections.items()}
+        parsed = {section: parse_section(section, text) for section, text in sections.items()}
         _limit_threads(parsed)
         opened = {n: open_artifact(Path(artifact.path), ARTIFACT_KINDS[n]) for n, artifact in inputs.items()}
         parents = {n: digest for n, digest in (files or {}).items() if digest} | {n: a.digest for n, a in opened.items()}
-        config_digest = digest_json({n: section.model_dump(mode="json") for n, section in parsed.items()})
+        config_digest = digest_sections(parsed)
         key = digest_json({"stage": name, "parents": parents, "config": config_digest, "code": code_digest})
         work = around.work_folder(key)
         paths = {n: Path(artifact.path) for n, artifact in outputs.items()}
@@ -151,7 +153,7 @@ def open_stage(
         made = {n: _settle(n, artifact, around) for n, artifact in outputs.items()}
         _tell_kubeflow(metrics, stage.figures)
         result = StageResult(
-            name, key, code_digest, parsed, parents, made, _finite(stage.figures), started, time.time() - started
+            name, key, code_digest, parsed, config_digest, parents, made, _finite(stage.figures), started, time.time() - started
         )
         if around.tracking_uri is not None:
             from components.tracking import Tracker
@@ -164,7 +166,21 @@ def open_stage(
         raise
 
 
-def _parse_section(name: str, text: str) -> Section:
+def digest_sections(sections: Mapping[str, Section]) -> str:
+    """Return the digest of the config sections that a stage is handed, by name."""
+    return digest_json({name: section.model_dump(mode="json") for name, section in sections.items()})
+
+
+def parse_section(name: str, text: str) -> Section:
+    """Parse a config section; a field that is absent takes its default.
+
+    Args:
+        name: Name of the section.
+        text: Its JSON.
+
+    Raises:
+        UserError: It is no JSON, or a value does not fit.
+    """
     section = PipelineConfig.model_fields[name].annotation
     assert isinstance(section, type) and issubclass(section, Section)
     try:

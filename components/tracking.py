@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+    from components.record import Origin
     from components.stage import StageResult
 
 PIPELINE_RUN_ID_TAG = "kfp.pipeline_run_id"
 STAGE_TAG = "smar.stage"
 CACHED_TAG = "smar.is_cached"
+CONFIG_TAG = "smar.config"
 ALIAS = "newest"
 
 SMALL_FILES = (
@@ -228,6 +230,7 @@ class Tracker:
     def record_stage(self, result: "StageResult") -> None:
         """Write the nested run of a stage that has run."""
         tags = {STAGE_TAG: result.name, CACHED_TAG: "false", "smar.key": result.key, "smar.code": result.code_digest}
+        tags[CONFIG_TAG] = result.config_digest
         tags |= {f"smar.input.{name}": digest for name, digest in result.parents.items()}
         tags |= {f"smar.output.{name}": artifact.digest for name, artifact in result.outputs.items()}
         run_id = self._start(result.name, tags, result.started)
@@ -236,19 +239,26 @@ class Tracker:
         self._log_outputs(run_id, result.outputs)
         self._client.set_terminated(run_id)
 
-    def record_cached(self, stage: str, outputs: Mapping[str, Artifact]) -> None:
-        """Write a nested run for a stage that the cache answered, linked by digest to the run that made its outputs."""
-        tags = {STAGE_TAG: stage, CACHED_TAG: "true"}
-        tags |= {f"smar.output.{name}": artifact.digest for name, artifact in outputs.items()}
-        origin = self._find_origin(stage, outputs)
-        if origin is None:
+    def record_cached(self, stage: str, origin: "Origin", outputs: Mapping[str, Artifact]) -> None:
+        """Write a nested run for a stage that the cache answered, linked by digest to the run that made its outputs.
+
+        Args:
+            stage: Name of the stage.
+            origin: What its outputs come from in this pipeline run.
+            outputs: Its artifacts, by name.
+        """
+        made = {STAGE_TAG: stage, CONFIG_TAG: origin.config_digest}
+        made |= {f"smar.input.{name}": digest for name, digest in origin.parents.items()}
+        made |= {f"smar.output.{name}": artifact.digest for name, artifact in outputs.items()}
+        tags = made | {CACHED_TAG: "true"}
+        maker = self._find_maker(made)
+        if maker is None:
             run_id = self._start(f"{stage} (cached)", tags, time.time())
         else:
-            told = {tag: value for tag, value in origin.data.tags.items() if tag.startswith("smar.") and tag not in tags}
-            run_id = self._start(f"{stage} (cached)", tags | told | {"smar.origin_run_id": origin.info.run_id}, time.time())
-            self._log(run_id, origin.data.params, {name: v for name, v in origin.data.metrics.items() if name != "seconds"})
-        first = next(iter(outputs.values()))
-        self._log_datasets(run_id, ((name, digest, name, "input") for name, digest in first.parents.items()))
+            told = {tag: value for tag, value in maker.data.tags.items() if tag.startswith("smar.") and tag not in tags}
+            run_id = self._start(f"{stage} (cached)", tags | told | {"smar.origin_run_id": maker.info.run_id}, time.time())
+            self._log(run_id, maker.data.params, {name: v for name, v in maker.data.metrics.items() if name != "seconds"})
+        self._log_datasets(run_id, ((name, digest, name, "input") for name, digest in origin.parents.items()))
         self._log_datasets(run_id, ((name, a.digest, str(a.path), "output") for name, a in outputs.items()))
         self._client.set_terminated(run_id)
 
@@ -350,10 +360,9 @@ class Tracker:
         for first in range(0, len(points), _METRICS_A_BATCH):
             self._client.log_batch(run_id, metrics=points[first : first + _METRICS_A_BATCH])
 
-    def _find_origin(self, stage: str, outputs: Mapping[str, Artifact]) -> "Run | None":
-        """Find the latest run of a stage that made these outputs."""
-        made = " and ".join(f"tags.`smar.output.{name}` = '{artifact.digest}'" for name, artifact in outputs.items())
-        query = f"tags.`{STAGE_TAG}` = '{stage}' and tags.`{CACHED_TAG}` = 'false' and {made}"
+    def _find_maker(self, tags: Mapping[str, str]) -> "Run | None":
+        """Find the latest run of a stage, not a cached one, that has these tags: stage, config, inputs and outputs."""
+        query = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in ({**tags, CACHED_TAG: "false"}).items())
         runs = self._client.search_runs([self._experiment_id], query, max_results=1)
         return runs[0] if runs else None
 

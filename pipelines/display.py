@@ -36,13 +36,15 @@ def open_display(stages: Sequence[str], console: Console) -> Display:
 def describe_progress(progress: Mapping[str, Any]) -> str:
     """Return one line about a stage's progress.
 
-    >>> describe_progress({"phase": "train", "done": 5, "total": 20, "elapsed_seconds": 2.0, "figures": {"loss": 1.5}})
-    'train 5/20, loss 1.500, 6 s left'
+    >>> progress = {"phase": "train", "done": 8, "total": 20, "first_done": 4, "elapsed_seconds": 2.0, "figures": {"loss": 1.5}}
+    >>> describe_progress(progress)
+    'train 8/20, loss 1.500, 6 s left'
     """
     parts = [f"{progress['phase']} {progress['done']}/{progress['total']}"]
     parts += [text.format(progress["figures"][name]) for name, text in _SHOWN_FIGURES if name in progress["figures"]]
-    if 0 < progress["done"] < progress["total"]:
-        left = progress["elapsed_seconds"] / progress["done"] * (progress["total"] - progress["done"])
+    num_new = progress["done"] - progress["first_done"]
+    if num_new > 0 and progress["done"] < progress["total"]:
+        left = progress["elapsed_seconds"] / num_new * (progress["total"] - progress["done"])
         parts.append(f"{format_seconds(left)} left")
     return ", ".join(parts)
 

@@ -1,6 +1,8 @@
 """``smar search``: a bundle asked from the command line."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -42,8 +44,29 @@ def search_queries(bundle: Path, queries: Path, out: Path, top_k: int, mode: Mod
     asked = read_queries(queries)
     if out.is_dir() or not out.resolve().parent.is_dir():
         raise UserError(f"{out} is no file that can be written", "name a file in a folder that is there")
-    for query_id in search_file(Bundle.open(bundle), asked, out, top_k, mode):
+    opened = Bundle.open(bundle)
+    try:
+        with _written_whole(out) as partial:
+            blank = search_file(opened, asked, partial, top_k, mode)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror})", "free some space or name another file") from None
+    for query_id in blank:
         _warn(f"query {query_id} is blank")
+
+
+@contextmanager
+def _written_whole(out: Path) -> Iterator[Path]:
+    """Give a name to write to, which replaces ``out`` when the block ends well; what is no plain file is written itself."""
+    if out.exists() and not out.is_file():
+        yield out
+        return
+    place = out.resolve()
+    partial = place.with_name(f".{place.name}.partial")
+    try:
+        yield partial
+        partial.replace(place)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _warn(what: str) -> None:

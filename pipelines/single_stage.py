@@ -21,8 +21,10 @@ from pipelines.display import format_seconds, open_display
 from pipelines.local import run_job
 from pipelines.local_worker import Job
 from pipelines.state import StateFolder
+from pipelines.training_run import INPUT_FILES
 from smar_core.artifact import open_artifact
 from smar_core.config import STAGE_SECTIONS, PipelineConfig, override_config, parse_config
+from smar_core.data.files import digest_inputs
 from smar_core.errors import ArtifactError, UserError
 
 
@@ -131,6 +133,12 @@ def _check_artifacts(artifacts: Mapping[str, Mapping[str, Any]]) -> None:
 def _parameters(component: Any, stage: str, record: results.RunRecord, config: PipelineConfig) -> dict[str, str]:
     """Return the component's parameters: named as the pipeline's, some with ``_section`` or ``_path`` behind."""
     sections = {name: getattr(config, name).model_dump_json() for name in PipelineConfig.model_fields}
-    known = record.arguments | sections | {"code_digest": code_digest(f"components.{stage}")}
     names = [name for name in component.component_spec.inputs if name not in ARTIFACT_KINDS]
+    digests = {f"{name}_digest": _digest_now(record.arguments[name]) for name in INPUT_FILES if f"{name}_digest" in names}
+    known = record.arguments | sections | digests | {"code_digest": code_digest(f"components.{stage}")}
     return {name: known[name.removesuffix("_section").removesuffix("_path")] for name in names}
+
+
+def _digest_now(path: str) -> str:
+    """Return the digest of an input as it is now, since it may have changed after the earlier run; "" for no path."""
+    return digest_inputs(path) if path else ""

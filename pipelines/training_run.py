@@ -62,6 +62,7 @@ def run_training(request: RunRequest, console: Console) -> None:
     preflight.check_runner(request.runner)
     uri = preflight.tracking_uri(config.tracking, folder)
     digests = check_inputs(request.sources, request.judgments)
+    preflight.check_visual_categories(request.sources, config.gate)
     state = StateFolder.of(folder)
     with state.lock():
         run = state.new_run()

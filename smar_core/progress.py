@@ -29,6 +29,9 @@ SILENT: Progress = _Silent()
 class FileProgress:
     """Writes the latest state to a JSON file, at most five times a second and at a phase's end; never half a file.
 
+    ``first_done`` is the number of steps that were done when the phase was first told of, which is far from 0 in a stage that
+    goes on from a checkpoint; ``elapsed_seconds`` counts from then.
+
     Args:
         path: The file; its folder exists.
         stage: Name of the stage, repeated in every record.
@@ -36,13 +39,13 @@ class FileProgress:
 
     def __init__(self, path: Path, stage: str) -> None:
         self._path, self._stage = path, stage
-        self._started: dict[str, float] = {}
+        self._first: dict[str, tuple[float, int]] = {}
         self._last_write = 0.0
 
     def update(self, phase: str, done: int, total: int, **figures: float) -> None:
         """Write the state, unless the last one is younger than 0.2 s and the phase goes on."""
         now = time.monotonic()
-        started = self._started.setdefault(phase, now)
+        started, first_done = self._first.setdefault(phase, (now, done))
         if now - self._last_write < 0.2 and done < total:
             return
         self._last_write = now
@@ -51,6 +54,7 @@ class FileProgress:
             "phase": phase,
             "done": done,
             "total": total,
+            "first_done": first_done,
             "elapsed_seconds": round(now - started, 3),
             "figures": {name: float(value) for name, value in figures.items()},
         }

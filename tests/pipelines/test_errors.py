@@ -12,9 +12,13 @@ import pytest
 from PIL import Image
 
 from pipelines.cli import invoke
+from pipelines.preflight import check_visual_categories
+from smar_core.config import GateConfig
+from smar_core.data.sources import Sources
 from tests.pipelines.shop_runs import SETTINGS, Shop
 
 Spoil = Callable[[Path], None]
+CATEGORIES = ("Apparel > Shirts", "Home > Lamps")
 DAY = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -46,11 +50,16 @@ def picture(*, is_broken: bool) -> bytes:
 
 def write_items(folder: Path, num_items: int, *, is_broken: bool = False, num_titles: int = 1) -> None:
     rows = [
-        {"item_id": f"i{n}", "title": f"red shirt {n} version {t}", "image": picture(is_broken=is_broken)}
+        {
+            "item_id": f"i{n}",
+            "title": f"red shirt {n} version {t}",
+            "category": CATEGORIES[n % 2],
+            "image": picture(is_broken=is_broken),
+        }
         for n in range(num_items)
         for t in range(num_titles)
     ]
-    schema = pa.schema([("item_id", pa.string()), ("title", pa.string()), ("image", pa.binary())])
+    schema = pa.schema([("item_id", pa.string()), ("title", pa.string()), ("category", pa.string()), ("image", pa.binary())])
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / "items.parquet")
 
 
@@ -149,6 +158,29 @@ def test_out_that_is_a_file(data: Path, here: Path, capsys: pytest.CaptureFixtur
     code = invoke(run_arguments(data))
     expect_mistake(code, capsys.readouterr().err, "out")
     assert (here / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("more", "names"),
+    [
+        (["--set", "gate.visual_categories=[Toys]"], "categories are Apparel, Home"),
+        (["--set", "gate.visual_categories=[Apparel, home]"], "every item"),
+        (["--map", "category=title", "--set", "gate.visual_categories=[Home]"], "red shirt"),
+    ],
+)
+def test_categories_that_leave_the_gate_nothing_to_learn(
+    more: list[str], names: str, data: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = invoke(run_arguments(data, *more))
+    expect_mistake(code, capsys.readouterr().err, names)
+    assert list(here.iterdir()) == []
+
+
+def test_catalogue_without_categories(data: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drop_column(data / "items.parquet", "category")
+    code = invoke(run_arguments(data))
+    expect_mistake(code, capsys.readouterr().err, "no categories")
+    check_visual_categories(Sources(str(data / "items.parquet"), ""), GateConfig(mode="always_text"))
 
 
 def test_tracking_server_that_does_not_answer(data: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:

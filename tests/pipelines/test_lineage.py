@@ -10,6 +10,8 @@ from mlflow.entities import Run
 from components.record import STAGE_OUTPUTS
 from tests.pipelines.shop_runs import Shop
 
+LARGER_PICTURES = ("--set", "prepare.image_width_px=24", "--set", "pretrain.num_steps=2", "--set", "finetune.num_steps=2")
+
 
 @pytest.fixture(scope="module")
 def client(finished: Shop) -> MlflowClient:
@@ -113,3 +115,26 @@ def test_lineage_survives_the_cache(client: MlflowClient, finished: Shop) -> Non
 def test_artifacts_lie_beside_the_store(finished: Shop) -> None:
     assert list((finished.folder / "mlartifacts").rglob("page.html"))
     assert not Path(finished.folder / "mlruns").exists()
+
+
+def test_lineage_names_no_other_run(client: MlflowClient, finished: Shop) -> None:
+    """The synthetic queries are the same with larger pictures, so the store keeps the first run's, made from other items."""
+    run = finished.run("larger", *LARGER_PICTURES)
+    first, larger = (finished.read(out, "lineage.json")["artifacts"] for out in ("first", "larger"))
+    assert larger["items"]["digest"] != first["items"]["digest"]
+    assert larger["synthetic"]["digest"] == first["synthetic"]["digest"]
+    assert larger["clicks"]["config_digest"] == larger["items"]["config_digest"] != first["items"]["config_digest"]
+    for artifact in larger.values():
+        for name, digest in artifact["parents"].items():
+            assert digest == (
+                run["arguments"][f"{name.removesuffix('_file')}_digest"] if name.endswith("_file") else larger[name]["digest"]
+            )
+    finished.run("larger again", *LARGER_PICTURES)
+    again = finished.read("larger again", "run.json")
+    for nested in runs_where(client, f"tags.`mlflow.parentRunId` = '{again['mlflow']['run_id']}'"):
+        tags = nested.data.tags
+        assert tags["smar.is_cached"] == "true"
+        made = larger[STAGE_OUTPUTS[tags["smar.stage"]][0]]
+        assert tags["smar.config"] == made["config_digest"]
+        assert {tag.removeprefix("smar.input."): v for tag, v in tags.items() if tag.startswith("smar.input.")} == made["parents"]
+        assert nested.data.metrics
