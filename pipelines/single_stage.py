@@ -16,6 +16,7 @@ from components.record import STAGE_OUTPUTS
 from components.stage import ARTIFACT_KINDS
 from components.surroundings import Surroundings
 from pipelines import preflight, results
+from pipelines.checkpoints import pretrain_key
 from pipelines.code_digest import code_digest
 from pipelines.display import format_seconds, open_display
 from pipelines.local import run_job
@@ -135,7 +136,9 @@ def _parameters(component: Any, stage: str, record: results.RunRecord, config: P
     sections = {name: getattr(config, name).model_dump_json() for name in PipelineConfig.model_fields}
     names = [name for name in component.component_spec.inputs if name not in ARTIFACT_KINDS]
     digests = {f"{name}_digest": _digest_now(record.arguments[name]) for name in INPUT_FILES if f"{name}_digest" in names}
-    known = record.arguments | sections | digests | {"code_digest": code_digest(f"components.{stage}")}
+    code = code_digest(f"components.{stage}")
+    code = pretrain_key(code, config.model) if stage == "pretrain" else code
+    known = record.arguments | sections | digests | {"code_digest": code}
     return {name: known[name.removesuffix("_section").removesuffix("_path")] for name in names}
 
 

@@ -12,6 +12,7 @@ from components.record import STAGE_OUTPUTS
 from components.surroundings import Surroundings
 from components.tracking import flatten
 from pipelines import preflight, results
+from pipelines.checkpoints import pretrain_key
 from pipelines.code_digest import code_digest
 from pipelines.compile import COMPILED, compile_pipeline
 from pipelines.display import format_seconds, open_display, stage_table
@@ -87,6 +88,8 @@ def pipeline_arguments(
         config: The configuration; each section becomes JSON.
     """
     sections = {name: getattr(config, name).model_dump_json() for name in PipelineConfig.model_fields}
+    code = {stage: code_digest(f"components.{stage}") for stage in STAGES}
+    code["pretrain"] = pretrain_key(code["pretrain"], config.model)
     return sections | {
         "items": sources.items,
         "clicks": sources.clicks,
@@ -94,7 +97,7 @@ def pipeline_arguments(
         "judgments": judgments or "",
         "column_map": json.dumps(dict(sources.column_map), sort_keys=True),
         **{f"{name}_digest": digests.get(name, "") for name in INPUT_FILES},
-        **{f"code_{stage}": code_digest(f"components.{stage}") for stage in STAGES},
+        **{f"code_{stage}": digest for stage, digest in code.items()},
     }
 
 
