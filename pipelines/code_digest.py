@@ -8,11 +8,13 @@ improved without a training. Templates count too: they shape the report. Not cov
 
 import ast
 import hashlib
+import json
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from components.record import STAGE_OUTPUTS
 from smar_core.digest import digest_file, digest_json
 
 ROOTS = ("components", "smar_core")
@@ -27,6 +29,11 @@ EXEMPT = frozenset(
     }
 )
 """Modules that cannot change what a stage makes from given inputs and config values."""
+
+
+def stage_digests() -> dict[str, str]:
+    """Return the code digest of every stage. ``python -m pipelines.code_digest`` prints them, to ask an image what it holds."""
+    return {stage: code_digest(f"components.{stage}") for stage in STAGE_OUTPUTS}
 
 
 def code_digest(module: str) -> str:
@@ -98,3 +105,7 @@ def _digest_module(path: Path) -> str:
 
 def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    print(json.dumps(stage_digests()))

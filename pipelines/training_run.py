@@ -13,7 +13,7 @@ from components.surroundings import Surroundings
 from components.tracking import flatten
 from pipelines import preflight, results
 from pipelines.checkpoints import pretrain_key
-from pipelines.code_digest import code_digest
+from pipelines.code_digest import stage_digests
 from pipelines.compile import COMPILED, compile_pipeline
 from pipelines.display import format_seconds, open_display, stage_table
 from pipelines.local import Outcome, run_job, worker_environment
@@ -88,7 +88,7 @@ def pipeline_arguments(
         config: The configuration; each section becomes JSON.
     """
     sections = {name: getattr(config, name).model_dump_json() for name in PipelineConfig.model_fields}
-    code = {stage: code_digest(f"components.{stage}") for stage in STAGES}
+    code = stage_digests()
     code["pretrain"] = pretrain_key(code["pretrain"], config.model)
     return sections | {
         "items": sources.items,
