@@ -19,7 +19,7 @@ from smar_core.text import clean_text
 
 RUNNERS = ("subprocess", "docker")
 _NAMES_SHOWN = 20
-_BUILD = f"build it from this folder: docker build -f manifests/Containerfile -t {IMAGE} ."
+_BUILD = f"build it in the project's folder with 'docker build -f manifests/Containerfile -t {IMAGE} .'"
 
 
 def parse_column_map(pairs: list[str]) -> dict[str, str]:
