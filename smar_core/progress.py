@@ -30,7 +30,7 @@ class FileProgress:
     """Writes the latest state to a JSON file, at most five times a second and at a phase's end; never half a file.
 
     ``first_done`` is the number of steps that were done when the phase was first told of, which is far from 0 in a stage that
-    goes on from a checkpoint; ``elapsed_seconds`` counts from then.
+    goes on from a checkpoint; ``elapsed_seconds`` counts from then. A phase that falls back begins anew.
 
     Args:
         path: The file; its folder exists.
@@ -40,11 +40,15 @@ class FileProgress:
     def __init__(self, path: Path, stage: str) -> None:
         self._path, self._stage = path, stage
         self._first: dict[str, tuple[float, int]] = {}
+        self._latest: dict[str, int] = {}
         self._last_write = 0.0
 
     def update(self, phase: str, done: int, total: int, **figures: float) -> None:
         """Write the state, unless the last one is younger than 0.2 s and the phase goes on."""
         now = time.monotonic()
+        if done < self._latest.get(phase, done):
+            del self._first[phase]
+        self._latest[phase] = done
         started, first_done = self._first.setdefault(phase, (now, done))
         if now - self._last_write < 0.2 and done < total:
             return
