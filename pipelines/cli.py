@@ -210,7 +210,7 @@ def invoke(arguments: list[str]) -> int:
         return _complain_of_usage(error)
     except (KeyboardInterrupt, typer.Abort):
         code = EXIT_INTERRUPTED
-    except Exception as error:
+    except Exception as error:  # the outermost frame: no traceback reaches the terminal
         return _complain_of_ourselves(error)
     if code == EXIT_INTERRUPTED:  # typer turns Ctrl-C into this value
         return _complain("interrupted; the same command goes on where it stopped.", EXIT_INTERRUPTED)

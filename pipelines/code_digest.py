@@ -65,12 +65,15 @@ def import_closure(module: str) -> dict[str, Path]:
 def _module_file(name: str) -> Path | None:
     """Return the file of one of the project's modules; None for a name that is none."""
     package, _, last = name.rpartition(".")
-    if name.partition(".")[0] not in ROOTS or not (package == "" or (_module_file(package) or Path()).name == "__init__.py"):
+    if name.partition(".")[0] not in ROOTS:
         return None
-    if package == "":
+    if not package:
         spec = find_spec(name)
         return Path(spec.origin) if spec is not None and spec.origin else None
-    folder = _module_file(package).parent  # type: ignore[union-attr]
+    package_file = _module_file(package)
+    if package_file is None or package_file.name != "__init__.py":
+        return None
+    folder = package_file.parent
     candidates = (folder / last / "__init__.py", folder / f"{last}.py")
     return next((path for path in candidates if path.is_file()), None)
 

@@ -77,7 +77,7 @@ def main(job_file: Path) -> int:
         if tracker is not None:
             tracker.abandon("KILLED", "it was told to stop")
         return EXIT_INTERRUPTED
-    except Exception as error:
+    except Exception as error:  # whatever it is, the command line is told of it through a side file
         told = first_error(around.side, (*STAGE_OUTPUTS, RECORD_RUN))
         if told is None:
             side.failed(error)
