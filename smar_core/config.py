@@ -203,6 +203,9 @@ class ExportConfig(Section):
 class EvaluateConfig(Section):
     """Measures, intervals and the report."""
 
+    split: Literal["test", "validation"] = Field(
+        "test", description="days that are evaluated; choose between settings on validation"
+    )
     cutoffs: tuple[Positive, ...] = (10, 50, 100)
     num_bootstrap_samples: Positive = 1000
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95

@@ -1,14 +1,14 @@
-"""The stage that says how good the exported model is, on clicks of the test days and on graded judgments.
+"""The stage that says how good the exported model is, on clicks of the evaluated days and on graded judgments.
 
 Every system ranks the whole catalogue exactly; what the approximate index loses is reported apart (``ann``), so that a weak
 index is never mistaken for a weak model. Nothing is tuned here. ``scores.json`` is the run's ``metrics.json``:
 ``{system: {slice: {"num_queries": n, measure: {"value", "low", "high"}}}}``, with ``judged`` of the same form plus counts,
-``ann``, ``differences`` (paired) and ``queries`` (how many were used). A slice without a query is left out; where no judged
-query was asked on the test days, ``judged`` holds the counts alone.
+``ann``, ``differences`` (paired) and ``queries`` (of which days, and how many were used). A slice without a query is left out;
+where no judged query was asked on those days, ``judged`` holds the counts alone.
 
-Judged queries that nobody asked on the test days are counted and left out: both views then speak about the same traffic, and a
-difference between them comes from the judging, not from other queries. The price is that most of a large set of judgments
-may go unused.
+Judged queries that nobody asked on the evaluated days are counted and left out: both views then speak about the same traffic,
+and a difference between them comes from the judging, not from other queries. The price is that most of a large set of
+judgments may go unused.
 """
 
 from collections.abc import Mapping, Sequence
@@ -87,7 +87,7 @@ def evaluate(
     torch.set_num_threads(runtime.num_threads)
     device = resolve_device(runtime)
     opened = Bundle.open(bundle.path, batch_size=config.batch_size, device=device)
-    test = load_click_test(clicks, opened.item_ids)
+    test = load_click_test(clicks, opened.item_ids, config.split)
     graded = None if judgments is None else load_judged_test(read_judgments(str(judgments), column_map), test, opened.item_ids)
     encoded = encode_test(
         opened, pretrained, items, test.queries, batch_size=config.batch_size, device=device, progress=context.progress
@@ -109,7 +109,11 @@ def evaluate(
 
     views, scores = list(click_views), summarise_views(click_views, config)
     scores["ann"] = measure_ann(rank_ann(opened, encoded, depth), rankings, test, slices, config)
-    scores["queries"] = {"num_test": len(test.queries) + test.num_excluded, "num_excluded": test.num_excluded}
+    scores["queries"] = {
+        "split": config.split,
+        "num_test": len(test.queries) + test.num_excluded,
+        "num_excluded": test.num_excluded,
+    }
     if graded is not None:
         scores["judged"] = dict(graded.counts)
         if len(graded.places):

@@ -1,4 +1,7 @@
-"""What the systems are tested on: the queries of the test days, their clicked items, and what training already knew of them.
+"""What the systems are tested on: the queries of the evaluated days, their clicked items, and what training knew of them.
+
+The evaluated days are the test days or, while settings are still being chosen, the validation days; "test queries" are the
+queries of either. Seen means seen in training for both: the validation days are never trained on.
 
 Graded judgments, where there are any, are applied to the same queries, so that both views speak about the same traffic;
 judged queries that nobody asked on the test days are counted and left out.
@@ -8,6 +11,7 @@ Shapes: Q queries, N items; rows are places in the bundle's catalogue.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +24,9 @@ from smar_core.evaluation.measures import Qrels
 from smar_core.retrieval.exact import Rows
 from smar_core.text import normalise_query
 
+Split = Literal["test", "validation"]
+"""Days that can be evaluated."""
+
 
 @dataclass(frozen=True, eq=False)
 class ClickTest:
@@ -28,7 +35,7 @@ class ClickTest:
     Attributes:
         query_ids: Q ids.
         queries: Q normalised texts.
-        qrels: Items clicked on the test days; the grade is the number of clicks.
+        qrels: Items clicked on the evaluated days; the grade is the number of clicks.
         is_seen_query: [Q] bool, the query has a training click.
         trained_rows: For each query the items clicked in training.
         trained_clicks: For each query the clicks on them.
@@ -61,24 +68,26 @@ class JudgedTest:
     counts: dict[str, int]
 
 
-def load_click_test(clicks: Artifact, item_ids: Sequence[str]) -> ClickTest:
-    """Read the test days of a clicks artifact.
+def load_click_test(clicks: Artifact, item_ids: Sequence[str], split: Split) -> ClickTest:
+    """Read the evaluated days of a clicks artifact.
 
     Args:
         clicks: Artifact of kind ``clicks``.
         item_ids: The catalogue in the order of its rows.
+        split: Which days are evaluated.
 
     Raises:
-        UserError: The test days hold no click on an item of the catalogue.
+        UserError: Those days hold no click on an item of the catalogue.
     """
-    asked = _of_split(clicks.read_table("queries", ["split", "query_id", "query", "is_seen_query"]), "test").sort_by("query_id")
-    judged = _of_split(clicks.read_table("qrels", ["split", "query_id", "item_id", "relevance"]), "test")
+    asked = _of_split(clicks.read_table("queries", ["split", "query_id", "query", "is_seen_query"]), split).sort_by("query_id")
+    judged = _of_split(clicks.read_table("qrels", ["split", "query_id", "item_id", "relevance"]), split)
     entry_rows, entry_queries = _places(judged["item_id"], item_ids), _places(judged["query_id"], asked["query_id"])
     usable = (entry_rows >= 0) & (entry_queries >= 0)
     kept = np.unique(entry_queries[usable])
     if not len(kept):
         raise UserError(
-            "the test days hold no click on an item of the catalogue", "give a longer click log or raise prepare.test_share"
+            f"the {split} days hold no click on an item of the catalogue",
+            f"give a longer click log or raise prepare.{split}_share",
         )
     qrels = Qrels.build(asked.num_rows, entry_queries[usable], entry_rows[usable], judged["relevance"].to_numpy()[usable]).select(
         kept

@@ -46,7 +46,7 @@ class Measured:
 
 
 def measure_clicks(test: ClickTest, rankings: Mapping[str, Ranking], is_visual_N: Mask, config: EvaluateConfig) -> Measured:
-    """Measure rankings against the clicks of the test days, in the slices of ``query_slices``."""
+    """Measure rankings against the clicks of the evaluated days, in the slices of ``query_slices``."""
     return Measured(
         source="clicks",
         places=np.arange(len(test.queries)),

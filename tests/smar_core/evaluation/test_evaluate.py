@@ -85,7 +85,7 @@ def test_scores_have_the_contract_form(scores: dict[str, Any]) -> None:
             expected = {f"{name}@{k}{end}" for k in (10, 50, 100) for name in ("R", "P", "F1", "nDCG") for end in ("",)}
             assert measures == expected | {f"P@{k}_max" for k in (10, 50, 100)} | {"RR@10"}
             assert all(set(part[measure]) == {"value", "low", "high"} for measure in measures)
-    assert scores["queries"] == {"num_test": 4, "num_excluded": 0}
+    assert scores["queries"] == {"split": "test", "num_test": 4, "num_excluded": 0}
 
 
 def test_everything_is_found_in_a_catalogue_of_ten(scores: dict[str, Any]) -> None:
@@ -102,7 +102,7 @@ def test_everything_is_found_in_a_catalogue_of_ten(scores: dict[str, Any]) -> No
 
 def test_seen_items_leave_the_run_of_unseen_pairs(finished_run, scores: dict[str, Any]) -> None:
     """Without a1 and z9, clicked in training for "red shirt", item a10 moves up in that query's run."""
-    test = load_click_test(finished_run.clicks, sorted(["z9", "a1", "b 2", "a10", "c3", "d4", "e5", "f6", "g7", "h8"]))
+    test = load_click_test(finished_run.clicks, sorted(["z9", "a1", "b 2", "a10", "c3", "d4", "e5", "f6", "g7", "h8"]), "test")
     place = test.query_ids.index(query_id("red shirt"))
     assert dict(zip(test.trained_rows[place].tolist(), test.trained_clicks[place].tolist(), strict=True)) == {0: 1, 9: 3}
     assert test.trained_anywhere.tolist() == [0, 1, 4, 9]
@@ -224,7 +224,18 @@ def test_bundle_of_another_model_is_refused(finished_run, tmp_path: Path) -> Non
 
 def test_no_known_item_clicked_is_a_user_error(finished_run) -> None:
     with pytest.raises(UserError, match="no click on an item of the catalogue"):
-        load_click_test(finished_run.clicks, ["somewhere else"])
+        load_click_test(finished_run.clicks, ["somewhere else"], "test")
+
+
+def test_validation_days_are_evaluated_alike(finished_run, tmp_path: Path) -> None:
+    """On them "red shirt", of training, was clicked with z9 and "steel pan", never seen, with e5."""
+    run_evaluate(finished_run, tmp_path / "evaluation", None, split="validation", num_examples=0)
+    evaluation = open_artifact(tmp_path / "evaluation", "evaluation")
+    scores = evaluation.read_json("scores.json")
+    assert scores["queries"] == {"split": "validation", "num_test": 2, "num_excluded": 0}
+    assert [line.item_id for line in read_qrels(evaluation.path / "qrels.trec")] in (["z9", "e5"], ["e5", "z9"])
+    assert scores["model"]["seen_query"]["num_queries"] == scores["model"]["unseen_query"]["num_queries"] == 1
+    assert scores["click_memory"]["seen_query"]["RR@10"]["value"] == 1.0
 
 
 def test_picture_survives_as_jpeg() -> None:
