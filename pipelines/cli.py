@@ -96,7 +96,10 @@ def run(
             "--map", metavar="FIELD=COLUMN", help="Your column for one of our fields, for example title=name. Repeatable."
         ),
     ] = None,
-    preset: Annotated[str, typer.Option(help="Settings to start from: demo, small or paper.")] = "small",
+    preset: Annotated[str, typer.Option(help="Settings to start from: demo, study, small or paper.")] = "small",
+    variant: Annotated[
+        str, typer.Option(help="Model: smar, smar-nc, smar-concat, smar-ni, smar-nt, smar-nm, smar-always, dpsr or dpsr-i.")
+    ] = "smar",
     settings: Overrides = None,
     runner: RunnerOption = Runner.subprocess,
     no_cache: NoCache = False,
@@ -119,7 +122,8 @@ def run(
         column_map=parse_column_map(columns or []),
     )
     graded = absolute(judgments) if judgments is not None else None
-    run_training(RunRequest(sources, graded, preset, tuple(settings or ()), out, runner.value, not no_cache), Console())
+    request = RunRequest(sources, graded, preset, tuple(settings or ()), out, runner.value, not no_cache, variant)
+    run_training(request, Console())
 
 
 @app.command()

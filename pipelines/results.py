@@ -31,6 +31,7 @@ class RunRecord(BaseModel):
     Attributes:
         pipeline_run_id: Its id.
         preset: The preset it started from.
+        variant: The model of the paper's comparison.
         arguments: Every parameter of the pipeline.
         stages: By name: ``status`` (executed or cached), ``seconds`` (None when cached), ``figures``, ``outputs``.
         artifacts: By name: ``kind``, ``path``, ``digest``, ``config_digest``, ``parents``.
@@ -40,6 +41,7 @@ class RunRecord(BaseModel):
 
     pipeline_run_id: str
     preset: str | None
+    variant: str = "smar"
     arguments: dict[str, str]
     stages: dict[str, dict[str, Any]]
     artifacts: dict[str, dict[str, Any]]

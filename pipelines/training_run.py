@@ -39,6 +39,7 @@ class RunRequest:
         out: Where the results go.
         runner: One of ``preflight.RUNNERS``.
         use_cache: Whether unchanged stages may be taken from the cache.
+        variant: Model of the paper's comparison, one of ``smar_core.config.VARIANTS``.
     """
 
     sources: Sources
@@ -48,6 +49,7 @@ class RunRequest:
     out: Path
     runner: str = "subprocess"
     use_cache: bool = True
+    variant: str = "smar"
 
 
 def run_training(request: RunRequest, console: Console) -> None:
@@ -57,7 +59,7 @@ def run_training(request: RunRequest, console: Console) -> None:
         UserError: Something that the user can mend; OUT is as it was.
         PipelineFailedError: A stage failed otherwise; OUT is as it was.
     """
-    config = load_config(request.preset, request.overrides)
+    config = load_config(request.preset, request.overrides, request.variant)
     folder = Path.cwd()
     preflight.check_out(request.out)
     preflight.check_runner(request.runner)
@@ -126,7 +128,7 @@ def _make_job(
         mounts=writable,
         read_only_mounts=sorted({Path(path) for path, _ in files.values() if "://" not in path} - set(writable)),
         environment=dict(worker_environment(around, config.runtime.num_threads)),
-        run_name=config.tracking.run_name or " ".join((request.preset, *request.overrides))[:_RUN_NAME_LENGTH],
+        run_name=config.tracking.run_name or " ".join((request.variant, request.preset, *request.overrides))[:_RUN_NAME_LENGTH],
         parameters=_shown_parameters(request, config),
         files=files,
     )
@@ -146,6 +148,7 @@ def _shown_parameters(request: RunRequest, config: PipelineConfig) -> dict[str, 
     keys = [override.partition("=")[0].strip() for override in request.overrides]
     return {
         "preset": request.preset,
+        "variant": request.variant,
         "overrides": " ".join(request.overrides),
         "items": request.sources.items,
         "clicks": request.sources.clicks,
@@ -165,6 +168,7 @@ def _make_record(request: RunRequest, job: Job, run: RunFolder, outcome: Outcome
     return results.RunRecord(
         pipeline_run_id=run.run_id,
         preset=request.preset,
+        variant=request.variant,
         arguments=job.arguments,
         stages=results.describe_stages(outcome),
         artifacts=outcome.record["artifacts"],

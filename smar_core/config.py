@@ -19,6 +19,8 @@ Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Tower = Literal["query", "text", "image", "multimodal"]
+ItemTower = Literal["text", "image", "multimodal"]
+Fusion = Literal["cross_attention", "pooled", "early_concatenation"]
 
 
 class Section(BaseModel):
@@ -40,6 +42,7 @@ class PrepareConfig(Section):
 
     image_width_px: Positive = Field(48, description="width to which every picture is letterboxed")
     image_height_px: Positive = Field(64, description="height to which every picture is letterboxed")
+    max_views: Positive = Field(3, description="pictures of an item that are kept, in the order in which they are listed")
     vocab_size: Annotated[int, Field(ge=64)] = Field(8000, description="largest size of the WordPiece vocabulary")
     test_share: Share = Field(0.1, description="last share of the log's time span that becomes the test days")
     validation_share: Share = Field(0.1, description="share of the time span before the test days")
@@ -72,6 +75,13 @@ class SyntheticConfig(Section):
 class ModelConfig(Section):
     """The towers. Image size and vocabulary come from the prepared data."""
 
+    item_towers: tuple[ItemTower, ...] = Field(
+        ("text", "image", "multimodal"), description="towers that represent an item; what is not named is not built"
+    )
+    fusion: Fusion = Field(
+        "cross_attention",
+        description="multimodal tower: text attends to patches; pooled text and image joined; or one sequence of both",
+    )
     hidden_size: Positive = Field(144, description="width of every tower")
     embed_dim: Positive = Field(144, description="length of an embedding")
     num_heads: Positive = Field(12, description="attention heads of every layer")
@@ -79,7 +89,9 @@ class ModelConfig(Section):
     num_query_layers: Positive = 4
     num_text_layers: Positive = 1
     num_image_layers: Positive = 2
-    num_fusion_layers: Positive = Field(1, description="cross-attention layers of the multimodal tower")
+    num_fusion_layers: Positive = Field(
+        1, description="layers of the multimodal tower; early_concatenation adds the image tower's"
+    )
     patch_size_px: Positive = Field(8, description="side of a square image patch")
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     max_query_tokens: Positive = 16
@@ -94,6 +106,20 @@ class ModelConfig(Section):
             raise ValueError(
                 f"hidden_size ({self.hidden_size}) must divide by num_heads ({self.num_heads}): "
                 f"choose {self.hidden_size // self.num_heads * self.num_heads or self.num_heads} or another multiple"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_towers(self) -> "ModelConfig":
+        towers = self.item_towers
+        if not towers or len(set(towers)) != len(towers):
+            raise ValueError(f"item_towers {list(towers)} is empty or names a tower twice: name each wanted tower once")
+        if "multimodal" in towers and not {"text", "image"} <= set(towers):
+            raise ValueError(f"item_towers {list(towers)} has multimodal without both text and image: add them")
+        if self.fusion == "early_concatenation" and (self.text_encoder or self.image_encoder):
+            raise ValueError(
+                "fusion early_concatenation joins token and patch embeddings, which a text_encoder or image_encoder does not "
+                "give: leave both encoders out, or choose another fusion"
             )
         return self
 
@@ -154,7 +180,9 @@ class FinetuneConfig(OptimiserConfig):
     num_steps: Count = 500
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     gate_weighting: Literal["soft", "hard"] = Field("soft", description="P(q) as a probability, or as a decision")
-    text_weight: Annotated[float, Field(ge=0)] = Field(0.1, description="least weight of L_t, keeps the text index alive")
+    text_weight: Annotated[float, Field(ge=0)] = Field(
+        0.1, description="least weight of L_t under a learned gate, keeps the text index alive"
+    )
     freeze: tuple[Tower, ...] = Field((), description="towers that do not move")
 
     @model_validator(mode="after")
@@ -167,7 +195,9 @@ class FinetuneConfig(OptimiserConfig):
 class GateConfig(Section):
     """The prediction header P(q): does the picture help this query?"""
 
-    mode: Literal["learned", "always_text", "always_multimodal"] = "learned"
+    mode: Literal["learned", "always_text", "always_multimodal", "always_image"] = Field(
+        "learned", description="P(q) decides between text and multimodal, or one representation answers every query"
+    )
     visual_categories: tuple[str, ...] = Field(
         ("Apparel", "Footwear", "Accessories"), description="prefixes of the category path whose items are visual"
     )
@@ -262,12 +292,31 @@ class PipelineConfig(Section):
                     f"prepare.{name} ({size}) must divide by model.patch_size_px ({patch}): "
                     f"choose {size // patch * patch or patch}"
                 )
+        self._check_parts()
         if self.export.index == "ivf_pq" and self.model.embed_dim % self.export.pq_num_codes:
             raise ValueError(
                 f"model.embed_dim ({self.model.embed_dim}) must divide by export.pq_num_codes ({self.export.pq_num_codes}): "
                 "choose a divisor"
             )
         return self
+
+    def _check_parts(self) -> None:
+        """Losses, gate and frozen towers may name only towers that are built."""
+        towers = self.model.item_towers
+        wanted = {
+            "loss.alpha": ("text", self.loss.alpha > 0),
+            "loss.beta": ("image", self.loss.beta > 0),
+            "loss.gamma": ("multimodal", self.loss.gamma > 0),
+            "gate.mode learned": ("multimodal", self.gate.mode == "learned"),
+            f"gate.mode {self.gate.mode}": (self.gate.mode.removeprefix("always_"), self.gate.mode != "learned"),
+            **{f"finetune.freeze {tower}": (tower, tower != "query") for tower in self.finetune.freeze},
+        }
+        for name, (tower, is_wanted) in wanted.items():
+            if is_wanted and tower not in towers:
+                raise ValueError(
+                    f"{name} needs the {tower} tower, and model.item_towers is {list(towers)}: add the tower, or choose a "
+                    "variant, which sets all of them"
+                )
 
 
 STAGE_SECTIONS: Mapping[str, tuple[str, ...]] = {
@@ -281,23 +330,32 @@ STAGE_SECTIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Sections that each stage, in the order in which they run, is handed."""
 
-PRESETS = ("demo", "small", "paper")
+PRESETS = ("demo", "study", "small", "paper")
+"""Sizes: data, towers and steps for a machine and a shop."""
+
+VARIANTS = ("smar", "smar-nc", "smar-concat", "smar-ni", "smar-nt", "smar-nm", "smar-always", "dpsr", "dpsr-i")
+"""Models of the paper's comparison, laid over a preset: towers, losses and gate (PAPER.md 16)."""
 
 
-def load_config(preset: str | None = None, overrides: Iterable[str] = ()) -> PipelineConfig:
-    """Build the configuration from a preset and ``section.key=value`` overrides.
+def load_config(preset: str | None = None, overrides: Iterable[str] = (), variant: str = "smar") -> PipelineConfig:
+    """Build the configuration from a preset, a variant and ``section.key=value`` overrides.
 
     Args:
         preset: One of ``PRESETS``; None takes the defaults, which are those of ``small``.
         overrides: Each ``section.key=value``, the value in YAML.
+        variant: One of ``VARIANTS``; ``smar`` is the preset as it is.
 
     Raises:
-        UserError: An unknown preset, section or key, or a value that does not fit, naming it and the remedy.
+        UserError: An unknown preset, variant, section or key, or a value that does not fit, naming it and the remedy.
 
     >>> load_config("demo", ["pretrain.num_steps=7"]).pretrain.num_steps
     7
+    >>> load_config("demo", variant="dpsr").model.item_towers
+    ('text',)
     """
     values = _read_preset(preset) if preset is not None else {}
+    for section, settings in _read_variant(variant).items():
+        values.setdefault(section, {}).update(settings)
     for override in overrides:
         _apply_override(values, override)
     return parse_config(values)
@@ -322,7 +380,17 @@ def parse_config(values: Mapping[str, Any]) -> PipelineConfig:
 def _read_preset(name: str) -> dict[str, Any]:
     if name not in PRESETS:
         raise UserError(f"there is no preset {name!r}", f"choose one of {', '.join(PRESETS)}")
-    text = resources.files("smar_core").joinpath("presets", f"{name}.yaml").read_text(encoding="utf-8")
+    return _read_yaml(f"{name}.yaml")
+
+
+def _read_variant(name: str) -> dict[str, Any]:
+    if name not in VARIANTS:
+        raise UserError(f"there is no variant {name!r}", f"choose one of {', '.join(VARIANTS)}{_did_you_mean(name, VARIANTS)}")
+    return _read_yaml("variants", f"{name}.yaml")
+
+
+def _read_yaml(*parts: str) -> dict[str, Any]:
+    text = resources.files("smar_core").joinpath("presets", *parts).read_text(encoding="utf-8")
     values: dict[str, Any] = yaml.safe_load(text) or {}
     return values
 

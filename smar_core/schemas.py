@@ -5,10 +5,12 @@ A *kind* is a directory with a ``manifest.json`` (see ``smar_core.artifact``). A
 into memory; Parquet everywhere else. Ids are strings everywhere. A change of a schema raises ``SCHEMA_VERSION``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+
+from smar_core.config import ItemTower
 
 SCHEMA_VERSION = 1
 
@@ -32,7 +34,10 @@ ITEMS = _table(
 
 
 def image_schema(width_px: int, height_px: int) -> pa.Schema:
-    """Schema of the pictures: one row for every item with has_image, in the items' order; uint8 RGB, row-major (H, W, 3)."""
+    """Schema of the pictures: uint8 RGB, row-major (H, W, 3); every item with has_image has one row or, with several views, more.
+
+    Rows are in the items' order and, within an item, in that of its list: those of an item stand side by side.
+    """
     return _table(("item_id", pa.string()), ("pixels", pa.binary(width_px * height_px * 3))).with_metadata(
         {"width_px": str(width_px), "height_px": str(height_px)}
     )
@@ -70,7 +75,7 @@ QRELS = _table(
 """Relevance by clicks of the validation and test days."""
 
 REJECTS = _table(
-    ("source", pa.string()),  # items | clicks
+    ("source", pa.string()),  # items | clicks | images: one picture of an item, which itself stays
     ("file", pa.string()),  # path of the file below the folder that was given; the file's own name if it was given itself
     ("row", pa.int64()),  # from 0 within the file
     ("field", pa.string()),
@@ -107,8 +112,12 @@ GATE_QUERIES = _table(
 """The gate's labels and answers for every true query."""
 
 
-def embedding_schema(embed_dim: int) -> pa.Schema:
-    """Schema of the exported items: metadata for display and L2-normalised float32 embeddings.
+EMBEDDINGS: tuple[ItemTower, ...] = ("text", "multimodal", "image")
+"""Embeddings that an exported item may have, in the order of their columns."""
+
+
+def embedding_schema(embed_dim: int, towers: Collection[str] = EMBEDDINGS) -> pa.Schema:
+    """Schema of the exported items: metadata for display and L2-normalised float32 embeddings of the model's item towers.
 
     Of an item without a picture ``multimodal`` equals ``text``, and ``image`` is all zeros: pyarrow 25 cannot read a null of
     a fixed-size list back from Parquet.
@@ -120,9 +129,7 @@ def embedding_schema(embed_dim: int) -> pa.Schema:
         ("brand", pa.string()),
         ("category", pa.string()),
         ("has_image", pa.bool_()),
-        ("text", vector),
-        ("multimodal", vector),
-        ("image", vector),
+        *((tower, vector) for tower in EMBEDDINGS if tower in towers),
     )
 
 
@@ -150,8 +157,11 @@ def _images_of_size(found: pa.Schema) -> pa.Schema:
 
 
 def _embeddings_of_size(found: pa.Schema) -> pa.Schema:
-    """Return the schema of embeddings as long as those of a table's column ``text``."""
-    return embedding_schema(found.field("text").type.list_size)
+    """Return the schema of the embeddings that a table has, as long as the first of them."""
+    towers = [name for name in EMBEDDINGS if name in found.names]
+    if not towers:
+        raise ValueError("no embedding")
+    return embedding_schema(found.field(towers[0]).type.list_size, towers)
 
 
 @dataclass(frozen=True)

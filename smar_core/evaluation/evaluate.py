@@ -168,7 +168,7 @@ def _check_origin(bundle: Artifact, used: Mapping[str, Artifact]) -> None:
 
 def _write_trec_files(folder: Path, test: ClickTest, item_ids: Sequence[str], rankings: Mapping[str, Ranking]) -> None:
     write_lines(folder / "qrels.trec", qrels_lines(test.query_ids, item_ids, test.qrels))
-    for system in WRITTEN_RUNS:
+    for system in [system for system in WRITTEN_RUNS if system in rankings]:
         write_lines(folder / f"run-{system}.trec", ranking_lines(test.query_ids, item_ids, rankings[system], system))
 
 

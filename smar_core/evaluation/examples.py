@@ -52,7 +52,7 @@ def build_examples(
     items: Artifact,
     num_examples: int,
 ) -> list[Example]:
-    """Return the chosen queries with what ``model`` and ``text_only`` found for them.
+    """Return the chosen queries with what ``model`` and ``text_only`` found; none when these are one, or one is not there.
 
     Args:
         test: The test queries.
@@ -62,6 +62,8 @@ def build_examples(
         items: Artifact with titles and pictures.
         num_examples: How many.
     """
+    if "text_only" not in rankings or encoded.modalities == ("text",):
+        return []
     shelf = _Shelf(items)
     shown = {system: test.qrels.grades_of(rankings[system].rows_QK[:, :NUM_RESULTS]) > 0 for system in ("model", "text_only")}
     shown_gain_Q = shown["model"].sum(axis=1) - shown["text_only"].sum(axis=1)
@@ -69,7 +71,7 @@ def build_examples(
         Example(
             query=test.queries[place],
             probability=float(encoded.probabilities[place]),
-            routed_to="multimodal" if encoded.is_multimodal[place] else "text",
+            routed_to=encoded.modalities[encoded.route[place]],
             text_only=shelf.results(rankings["text_only"], test, place),
             routed=shelf.results(rankings["model"], test, place),
             recall_text_only=float(recalls["text_only"][place]),
@@ -95,13 +97,13 @@ class _Shelf:
         relevant = set(test.qrels.row_E[test.qrels.query_E == place].tolist())
         records = self._table.take(pa.array(self._order[rows])).to_pylist()
         scores = ranking.scores_QK[place].tolist()
-        pixels, has_image = self._pictures.take(self._order[rows])
+        pixels_RVHWC, has_view_RV = self._pictures.take(self._order[rows])
         return tuple(
             ResultItem(
                 **record,
                 score=scores[rank],
                 is_relevant=int(row) in relevant,
-                picture=encode_jpeg(pixels[rank].numpy()) if has_image[rank] else None,
+                picture=encode_jpeg(pixels_RVHWC[rank, 0].numpy()) if has_view_RV[rank, 0] else None,
             )
             for rank, (row, record) in enumerate(zip(rows, records, strict=True))
         )

@@ -17,14 +17,13 @@ from smar_core.evaluation.bootstrap import percentile_interval, resample_means
 from smar_core.evaluation.measures import Qrels, Values, measure_run
 from smar_core.evaluation.slices import Mask, query_slices
 from smar_core.evaluation.summary import Scores, summarise
-from smar_core.evaluation.systems import COMPARED
+from smar_core.evaluation.systems import MODALITY, compared
 from smar_core.evaluation.testset import ClickTest, JudgedTest, drop_trained
-from smar_core.retrieval.bundle import INDEXED
 from smar_core.retrieval.exact import NO_ITEM, Ranking, Rows
 from smar_core.schemas import PER_QUERY, SLICES
 
 ANN_CUTOFF = 50
-EXACT_SYSTEM = {"text": "text_only", "multimodal": "multimodal"}
+EXACT_SYSTEM = {modality: system for system, modality in MODALITY.items()}
 """The system that searches the same embeddings exactly."""
 
 
@@ -94,7 +93,9 @@ def summarise_views(views: Iterable[Measured], config: EvaluateConfig) -> dict[s
     merged: Scores = {}
     differences: Scores = {}
     for view in views:
-        for target, part in zip((merged, differences), summarise(view.values, view.slices, COMPARED, config), strict=True):
+        for target, part in zip(
+            (merged, differences), summarise(view.values, view.slices, compared(view.values), config), strict=True
+        ):
             for name, slices in part.items():
                 target.setdefault(name, {}).update(slices)
     return {**merged, "differences": differences}
@@ -110,8 +111,9 @@ def measure_ann(
     """Return how much of the exact top 50 each index finds, and how good the routed search is with them."""
     measures = {"model": measure_run(ann["model"].rows_QK, test.qrels, config.cutoffs)}
     result: dict[str, Any] = {"model": summarise(measures, slices, (), config)[0]["model"]}
-    for modality in INDEXED:
-        system = EXACT_SYSTEM[modality]
+    for modality, system in EXACT_SYSTEM.items():
+        if modality not in ann:
+            continue
         recall_Q = ann_recall(ann[modality].rows_QK, exact[system].rows_QK, ANN_CUTOFF)
         samples = resample_means(recall_Q[:, None], config.num_bootstrap_samples, config.seed)[:, 0]
         interval = percentile_interval(float(recall_Q.mean()), samples, config.confidence)

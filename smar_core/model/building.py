@@ -22,7 +22,7 @@ from smar_core.model.towers import CheckpointEncoder
 
 
 def build_model(
-    config: ModelConfig, tokenizer_path: Path, *, image_width_px: int, image_height_px: int, seed: int
+    config: ModelConfig, tokenizer_path: Path, *, image_width_px: int, image_height_px: int, num_views: int, seed: int
 ) -> tuple[SmarModel, TextTokenizer]:
     """Return an untrained model and the tokenizer that belongs to it.
 
@@ -30,6 +30,7 @@ def build_model(
         config: Sizes, and the checkpoints to start from.
         tokenizer_path: The prepared tokenizer.json, used unless a text checkpoint brings its own.
         image_width_px, image_height_px: Size of the prepared pictures.
+        num_views: Most pictures of an item.
         seed: Of the weights that start at random.
 
     Raises:
@@ -44,6 +45,7 @@ def build_model(
         vocab_size=tokenizer.vocab_size,
         image_width_px=image_width_px,
         image_height_px=image_height_px,
+        num_views=num_views,
     )
     torch.manual_seed(seed)
     model = SmarModel(smar_config)
@@ -53,6 +55,7 @@ def build_model(
         (model.image_tower, config.image_encoder),
     ):
         if source is not None:
+            assert tower is not None
             assert isinstance(tower.checkpoint, CheckpointEncoder)
             encoder = tower.checkpoint.encoder
             # Its own class, not AutoModel: of a checkpoint of two towers (CLIP) it takes the one that is wanted.

@@ -17,6 +17,9 @@ class SmarConfig(PreTrainedConfig):
 
     def __init__(
         self,
+        item_towers: tuple[str, ...] = ("text", "image", "multimodal"),
+        fusion: str = "cross_attention",
+        num_views: int = 1,
         vocab_size: int = 8000,
         hidden_size: int = 144,
         embed_dim: int = 144,
@@ -39,6 +42,9 @@ class SmarConfig(PreTrainedConfig):
         image_encoder: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        self.item_towers = list(item_towers)
+        self.fusion = fusion
+        self.num_views = num_views
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.embed_dim = embed_dim
@@ -60,6 +66,11 @@ class SmarConfig(PreTrainedConfig):
         self.text_encoder = text_encoder
         self.image_encoder = image_encoder
         super().__init__(**kwargs)
+
+    @property
+    def has_image_fallback(self) -> bool:
+        """Whether an item without a picture has a learned image embedding: where nothing else represents it (DPSR-i)."""
+        return self.item_towers == ["image"]
 
     @property
     def num_patches(self) -> int:

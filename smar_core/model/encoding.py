@@ -4,13 +4,14 @@ Shapes: Q queries, N items, D embed_dim. Batches are cut from inputs sorted by n
 embedding depends on no other row beyond float rounding (padding is masked).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from smar_core.artifact import Artifact
+from smar_core.config import ItemTower
 from smar_core.model.modeling import QueryTower, SmarModel
 from smar_core.model.pictures import PictureStore
 from smar_core.model.tokens import TextTokenizer
@@ -25,16 +26,12 @@ class CatalogueEmbeddings:
     Attributes:
         item_ids: N ids.
         has_image: [N] bool.
-        text: S_t [N, D].
-        image: S_i [N, D]; zero rows where there is no picture.
-        multimodal: S_m [N, D]; equal to S_t where there is no picture.
+        by_tower: [N, D] of each item tower that the model has, as in ``ItemEmbeddings``.
     """
 
     item_ids: list[str]
     has_image: np.ndarray
-    text: np.ndarray
-    image: np.ndarray
-    multimodal: np.ndarray
+    by_tower: Mapping[ItemTower, np.ndarray]
 
 
 def item_texts(items: Artifact) -> list[str]:
@@ -67,19 +64,18 @@ def encode_catalogue(
     device: torch.device,
     progress: Progress = SILENT,
 ) -> CatalogueEmbeddings:
-    """Return the embeddings of every item of the catalogue by the three item towers."""
+    """Return the embeddings of every item of the catalogue by every item tower of the model."""
     model = model.to(device).eval()
     pictures = PictureStore.open(items)
     texts, num_items = item_texts(items), len(pictures.has_image)
-    outs = {name: np.empty((num_items, model.config.embed_dim), dtype=np.float32) for name in ("text", "image", "multimodal")}
+    outs = {tower: np.empty((num_items, model.config.embed_dim), dtype=np.float32) for tower in model.item_towers}
     for start in range(0, num_items, batch_size):
         rows = np.arange(start, min(start + batch_size, num_items))
         ids_NL, mask_NL = tokenizer.encode(texts[start : start + batch_size], model.config.max_item_tokens)
-        pixels, has_image = pictures.take(rows)
-        found = model.encode_items(ids_NL.to(device), mask_NL.to(device), pixels.to(device), has_image.to(device))
-        outs["text"][rows] = found.text_ND.cpu().numpy()
-        outs["image"][rows] = found.image_ND.cpu().numpy()
-        outs["multimodal"][rows] = found.multimodal_ND.cpu().numpy()
+        pixels, has_view = pictures.take(rows)
+        found = model.encode_items(ids_NL.to(device), mask_NL.to(device), pixels.to(device), has_view.to(device))
+        for tower, embeddings_ND in found.items():
+            outs[tower][rows] = embeddings_ND.cpu().numpy()
         progress.update("encode items", int(rows[-1]) + 1, num_items)
     item_ids = items.read_table("items", ["item_id"])["item_id"].to_pylist()
-    return CatalogueEmbeddings(item_ids, pictures.has_image, outs["text"], outs["image"], outs["multimodal"])
+    return CatalogueEmbeddings(item_ids, pictures.has_image, outs)

@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,12 +17,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from smar_core.artifact import write_json
+from smar_core.config import ItemTower
 from smar_core.model.encoding import encode_queries
 from smar_core.model.tokens import TextTokenizer
 from smar_core.model.towers import QueryTower
 
-ALWAYS = {"always_text": 0.0, "always_multimodal": 1.0}
-"""Modes in which P(q) is a constant."""
+LEARNED = "learned"
+"""The mode in which P(q) depends on the query; in the others one representation answers every query."""
 
 
 class PredictionHeader(nn.Module):
@@ -43,7 +45,7 @@ class Gate:
     """P(q), with all that it needs to be computed from the text of a query.
 
     Attributes:
-        mode: ``learned``, ``always_text`` or ``always_multimodal``.
+        mode: ``learned``, ``always_text``, ``always_multimodal`` or ``always_image``.
         threshold: A query with P(q) of at least this is searched in the multimodal index.
         visual_categories: Prefixes of the category path that supervised it.
         scale, shift: Calibration of the logit, from the validation days.
@@ -61,17 +63,25 @@ class Gate:
 
     @torch.inference_mode()
     def probabilities(self, queries: Sequence[str], *, batch_size: int, device: torch.device) -> np.ndarray:
-        """Return P(q) [Q], float64 in 0..1, of normalised queries."""
-        if self.mode in ALWAYS:
-            return np.full(len(queries), ALWAYS[self.mode])
+        """Return P(q) [Q], float64 in 0..1, of normalised queries; without a learned gate whether S_m answers them."""
+        if self.mode != LEARNED:
+            return np.full(len(queries), float(self.modalities == ("multimodal",)))
         embeddings = encode_queries(self.query_tower, self.tokenizer, queries, batch_size=batch_size, device=device)
         logits = self.header.to("cpu").eval()(torch.from_numpy(embeddings)).double().numpy()
         return calibrate(logits, self.scale, self.shift)
 
-    def is_multimodal(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return whether each query goes to the multimodal index, bool."""
-        routed: np.ndarray = probabilities >= self.threshold
-        return routed
+    @property
+    def modalities(self) -> tuple[ItemTower, ...]:
+        """Representations that may answer; an exported bundle has an index for each."""
+        if self.mode == LEARNED:
+            return ("text", "multimodal")
+        return (cast(ItemTower, self.mode.removeprefix("always_")),)
+
+    def route(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return the place in ``modalities`` of the representation that answers each query [Q], int64."""
+        if self.mode != LEARNED:
+            return np.zeros(len(probabilities), dtype=np.int64)
+        return (probabilities >= self.threshold).astype(np.int64)
 
     def save(self, folder: Path) -> None:
         """Write the gate's files into a folder."""

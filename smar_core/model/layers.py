@@ -72,9 +72,9 @@ class CrossAttentionLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(hidden_size)
         self.feed_forward = FeedForward(hidden_size, inner_size, dropout)
 
-    def forward(self, text_BLE: Tensor, image_BME: Tensor) -> Tensor:
-        """Return the text states [B, L, E], each with what it took from the patches."""
-        mixed = self.attention(self.text_norm(text_BLE), self.image_norm(image_BME), None)
+    def forward(self, text_BLE: Tensor, image_BME: Tensor, image_mask_BM: Tensor | None) -> Tensor:
+        """Return the text states [B, L, E], each with what it took from the patches that the mask shows (all when None)."""
+        mixed = self.attention(self.text_norm(text_BLE), self.image_norm(image_BME), image_mask_BM)
         text_BLE = text_BLE + self.dropout(mixed)
         out: Tensor = text_BLE + self.feed_forward(self.feed_forward_norm(text_BLE))
         return out

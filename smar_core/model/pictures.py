@@ -17,11 +17,13 @@ class PictureStore:
     Attributes:
         has_image: [N] bool.
         width_px, height_px: Size of every picture.
+        num_views: V, most pictures of an item.
     """
 
     has_image: np.ndarray
     width_px: int
     height_px: int
+    num_views: int
     _shards: tuple[np.ndarray, ...]
     _shard_of_item: np.ndarray
     _row_in_shard: np.ndarray
@@ -46,13 +48,13 @@ class PictureStore:
         row_in_shard = np.zeros(len(has_image), dtype=np.int64)
         shard_of_item[has_image] = shard_of_picture
         row_in_shard[has_image] = row_of_picture
-        return cls(has_image, width_px, height_px, tuple(shards), shard_of_item, row_in_shard)
+        return cls(has_image, width_px, height_px, 1, tuple(shards), shard_of_item, row_in_shard)
 
     def take(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return uint8 pictures [n, H, W, 3] (zeros where there is none) and has_image [n] of item rows."""
+        """Return uint8 pictures [n, V, H, W, 3] (zeros where there is none) and has_view [n, V] bool of item rows."""
         pixels = np.zeros((len(rows), self.height_px, self.width_px, 3), dtype=np.uint8)
         shard_of_row = self._shard_of_item[rows]
         for shard in np.unique(shard_of_row[shard_of_row >= 0]):
             places = np.flatnonzero(shard_of_row == shard)
             pixels[places] = self._shards[shard][self._row_in_shard[rows[places]]]
-        return torch.from_numpy(pixels), torch.from_numpy(self.has_image[rows])
+        return torch.from_numpy(pixels).unsqueeze(1), torch.from_numpy(self.has_image[rows]).unsqueeze(1)

@@ -1,11 +1,12 @@
 """Query, item text, item image and item multimodal tower (PAPER.md 1-4).
 
-Shapes: B queries, N items, L tokens, P patches, E hidden_size, D embed_dim.
+Shapes: B queries, N items, V views of an item, L tokens, P patches of a view, E hidden_size, D embed_dim.
 Any of the three encoders may instead start from a checkpoint (``CheckpointEncoder``); a linear map brings its states to E.
 Query and item text towers trained from scratch share the token embedding [C]: with a vocabulary of thousands and few clicks,
 most words are seen on one side only.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers import initialization as init
 
 from smar_core.model.configuration import SmarConfig
-from smar_core.model.layers import CrossAttentionLayer, EmbeddingHead, SelfAttentionLayer, TokenEmbedding
+from smar_core.model.layers import CrossAttentionLayer, EmbeddingHead, SelfAttentionLayer, TokenEmbedding, masked_mean
 
 
 class SmarPreTrainedModel(PreTrainedModel):
@@ -33,8 +34,10 @@ class SmarPreTrainedModel(PreTrainedModel):
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
-        elif isinstance(module, ImageTower) and module.position_PE is not None:
-            init.normal_(module.position_PE, std=0.02)
+        elif isinstance(module, ImageTower):
+            for parameter in (module.position_PE, module.view_VE, module.missing_D):
+                if parameter is not None:
+                    init.normal_(parameter, std=0.02)
 
 
 class CheckpointEncoder(nn.Module):
@@ -111,16 +114,26 @@ class ItemTextTower(nn.Module):
         if self.checkpoint is not None:
             states_NLE = self.checkpoint(input_ids=ids_NL, attention_mask=mask_NL.long())
         else:
-            embedding = self.embedding if self.embedding is not None else shared_embedding
-            assert embedding is not None and self.layers is not None
-            states_NLE = embedding(ids_NL)
+            assert self.layers is not None
+            states_NLE = self.embed(ids_NL, shared_embedding)
             for layer in self.layers:
                 states_NLE = layer(states_NLE, mask_NL)
         return states_NLE, self.head(states_NLE, mask_NL)
 
+    def embed(self, ids_NL: Tensor, shared_embedding: TokenEmbedding | None) -> Tensor:
+        """Return the token embeddings [N, L, E] of a tower trained from scratch."""
+        embedding = self.embedding if self.embedding is not None else shared_embedding
+        assert embedding is not None
+        out: Tensor = embedding(ids_NL)
+        return out
+
 
 class ImageTower(nn.Module):
-    """H_i and S_i(s): square patches through a transformer."""
+    """H_i and S_i(s): square patches through a transformer, each view by itself.
+
+    Every view but the first has a learned embedding on its states, so that attention over the patches of all views can tell
+    them apart and an item of one view is what it would be in a catalogue of single pictures.
+    """
 
     def __init__(self, config: SmarConfig) -> None:
         super().__init__()
@@ -131,25 +144,74 @@ class ImageTower(nn.Module):
         self.patch = nn.Linear(3 * config.patch_size_px**2, config.hidden_size) if is_fresh else None
         self.position_PE = nn.Parameter(torch.empty(config.num_patches, config.hidden_size)) if is_fresh else None
         self.layers = _self_attention_layers(config, config.num_image_layers) if is_fresh else None
+        self.view_VE = nn.Parameter(torch.empty(config.num_views - 1, config.hidden_size)) if config.num_views > 1 else None
+        self.missing_D = nn.Parameter(torch.empty(config.embed_dim)) if config.has_image_fallback else None
         self.head = EmbeddingHead(config.hidden_size, config.embed_dim)
 
-    def forward(self, pixels_NHWC: Tensor) -> tuple[Tensor, Tensor]:
-        """Return H_i [N, P, E] and S_i [N, D] of uint8 RGB pictures [N, H, W, 3]; S_i is L2-normalised."""
-        mean = torch.tensor(self.pixel_mean, device=pixels_NHWC.device)
-        std = torch.tensor(self.pixel_std, device=pixels_NHWC.device)
-        scaled_NHWC = (pixels_NHWC.float() / 255.0 - mean) / std
-        if self.checkpoint is not None:
-            states_NPE = self.checkpoint(pixel_values=scaled_NHWC.permute(0, 3, 1, 2).contiguous())
+    def forward(self, pixels_NVHWC: Tensor, has_view_NV: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Encode items that have at least one view.
+
+        Args:
+            pixels_NVHWC: uint8 RGB; places without a view may hold anything.
+            has_view_NV: bool.
+
+        Returns:
+            H_i [N, V * P, E], its mask [N, V * P] (None when every view is there), and S_i [N, D], L2-normalised.
+        """
+        states_NPE, mask_NP = self._over_views(pixels_NVHWC, has_view_NV, self._encode)
+        return states_NPE, mask_NP, self.head(states_NPE, mask_NP)
+
+    def embed(self, pixels_NVHWC: Tensor, has_view_NV: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return patch embeddings [N, V * P, E] before any layer, of a tower trained from scratch, and their mask."""
+        return self._over_views(pixels_NVHWC, has_view_NV, self._embed)
+
+    def missing(self) -> Tensor:
+        """Return the learned embedding [D] of an item without a picture, L2-normalised (DPSR-i)."""
+        assert self.missing_D is not None
+        return nn.functional.normalize(self.missing_D, dim=-1)
+
+    def _over_views(
+        self, pixels_NVHWC: Tensor, has_view_NV: Tensor, encode: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Encode the views that are there, and lay those of an item side by side."""
+        num_items, num_views = has_view_NV.shape
+        if bool(has_view_NV.all()):
+            states_NVPE = encode(pixels_NVHWC.flatten(0, 1)).unflatten(0, (num_items, num_views))
+            mask_NP = None
         else:
-            assert self.patch is not None and self.layers is not None
-            states_NPE = self.patch(to_patches(scaled_NHWC, self.patch_size_px)) + self.position_PE
-            for layer in self.layers:
-                states_NPE = layer(states_NPE, None)
-        return states_NPE, self.head(states_NPE, None)
+            states_KPE = encode(pixels_NVHWC[has_view_NV])
+            states_NVPE = states_KPE.new_zeros(num_items, num_views, *states_KPE.shape[1:])
+            states_NVPE[has_view_NV] = states_KPE
+            mask_NP = has_view_NV.repeat_interleave(states_KPE.shape[1], dim=1)
+        if num_views > 1:
+            assert self.view_VE is not None
+            states_NVPE = states_NVPE + nn.functional.pad(self.view_VE, (0, 0, 1, 0))[:num_views, None]
+        return states_NVPE.flatten(1, 2), mask_NP
+
+    def _encode(self, pixels_KHWC: Tensor) -> Tensor:
+        """Return the states [K, P, E] of single pictures."""
+        if self.checkpoint is not None:
+            out: Tensor = self.checkpoint(pixel_values=self._scale(pixels_KHWC).permute(0, 3, 1, 2).contiguous())
+            return out
+        assert self.layers is not None
+        states_KPE = self._embed(pixels_KHWC)
+        for layer in self.layers:
+            states_KPE = layer(states_KPE, None)
+        return states_KPE
+
+    def _embed(self, pixels_KHWC: Tensor) -> Tensor:
+        assert self.patch is not None and self.position_PE is not None
+        out: Tensor = self.patch(to_patches(self._scale(pixels_KHWC), self.patch_size_px)) + self.position_PE
+        return out
+
+    def _scale(self, pixels_KHWC: Tensor) -> Tensor:
+        mean = torch.tensor(self.pixel_mean, device=pixels_KHWC.device)
+        std = torch.tensor(self.pixel_std, device=pixels_KHWC.device)
+        return (pixels_KHWC.float() / 255.0 - mean) / std
 
 
-class MultimodalTower(nn.Module):
-    """S_m(s): cross-attention with H_t as query and H_i as key and value."""
+class CrossAttentionTower(nn.Module):
+    """S_m(s): cross-attention with H_t as query and H_i as key and value (PAPER.md 4)."""
 
     def __init__(self, config: SmarConfig) -> None:
         super().__init__()
@@ -159,12 +221,64 @@ class MultimodalTower(nn.Module):
         )
         self.head = EmbeddingHead(config.hidden_size, config.embed_dim)
 
-    def forward(self, text_NLE: Tensor, text_mask_NL: Tensor, image_NPE: Tensor) -> Tensor:
+    def forward(self, text_NLE: Tensor, text_mask_NL: Tensor, image_NPE: Tensor, image_mask_NP: Tensor | None) -> Tensor:
         """Return S_m [N, D], L2-normalised."""
         for layer in self.layers:
-            text_NLE = layer(text_NLE, image_NPE)
+            text_NLE = layer(text_NLE, image_NPE, image_mask_NP)
         out: Tensor = self.head(text_NLE, text_mask_NL)
         return out
+
+
+class PooledTower(nn.Module):
+    """S_m(s) without cross-attention: the means of H_t and H_i joined and mixed by a feed-forward layer (SMAR-nc)."""
+
+    def __init__(self, config: SmarConfig) -> None:
+        super().__init__()
+        self.text_norm = nn.LayerNorm(config.hidden_size)
+        self.image_norm = nn.LayerNorm(config.hidden_size)
+        self.inner = nn.Linear(2 * config.hidden_size, config.feed_forward_size)
+        self.projection = nn.Linear(config.feed_forward_size, config.embed_dim)
+
+    def forward(self, text_NLE: Tensor, text_mask_NL: Tensor, image_NPE: Tensor, image_mask_NP: Tensor | None) -> Tensor:
+        """Return S_m [N, D], L2-normalised."""
+        text_NE = masked_mean(self.text_norm(text_NLE), text_mask_NL)
+        image_NE = masked_mean(self.image_norm(image_NPE), image_mask_NP)
+        mixed_NF = nn.functional.gelu(self.inner(torch.cat([text_NE, image_NE], dim=-1)))
+        return nn.functional.normalize(self.projection(mixed_NF).float(), dim=-1)
+
+
+class ConcatenationTower(nn.Module):
+    """S_m(s) by early concatenation: token and patch embeddings in one sequence through self-attention (SMAR-concat).
+
+    It is as deep as the way of a patch through the image tower and the fusion of the other forms.
+    """
+
+    def __init__(self, config: SmarConfig) -> None:
+        super().__init__()
+        self.layers = _self_attention_layers(config, config.num_image_layers + config.num_fusion_layers)
+        self.head = EmbeddingHead(config.hidden_size, config.embed_dim)
+
+    def forward(self, text_NLE: Tensor, text_mask_NL: Tensor, image_NPE: Tensor, image_mask_NP: Tensor | None) -> Tensor:
+        """Return S_m [N, D], L2-normalised, of embeddings that went through no layer yet."""
+        if image_mask_NP is None:
+            image_mask_NP = text_mask_NL.new_ones(image_NPE.shape[:2])
+        states_NME, mask_NM = torch.cat([text_NLE, image_NPE], dim=1), torch.cat([text_mask_NL, image_mask_NP], dim=1)
+        for layer in self.layers:
+            states_NME = layer(states_NME, mask_NM)
+        out: Tensor = self.head(states_NME, mask_NM)
+        return out
+
+
+MultimodalTower = CrossAttentionTower | PooledTower | ConcatenationTower
+
+
+def build_multimodal_tower(config: SmarConfig) -> MultimodalTower:
+    """Return the tower that ``config.fusion`` names."""
+    if config.fusion == "pooled":
+        return PooledTower(config)
+    if config.fusion == "early_concatenation":
+        return ConcatenationTower(config)
+    return CrossAttentionTower(config)
 
 
 def to_patches(pixels_NHWC: Tensor, patch_size_px: int) -> Tensor:

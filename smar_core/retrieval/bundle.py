@@ -1,9 +1,10 @@
 """A bundle: the folder that answers queries and needs nothing else.
 
-It holds the query tower, the gate, the tokenizer, every item's embeddings and metadata, and an approximate index for each of
-the two ways an item is represented: S_t (text) and S_m (multimodal). Which of them answers depends on the query, through
-P(q) (PAPER.md 12), hence two indexes: twice the memory of one, for a gate that may look at the query. Evaluation searches
-through this class too: what is measured is what is shipped. Left out: items added after the export, filters, a server.
+It holds the query tower, the gate, the tokenizer, every item's embeddings and metadata, and an approximate index for each
+representation that may answer. Under a learned gate these are S_t (text) and S_m (multimodal): which of them answers depends on
+the query, through P(q) (PAPER.md 12), hence two indexes: twice the memory of one, for a gate that may look at the query.
+Evaluation searches through this class too: what is measured is what is shipped. Left out: items added after the export,
+filters, a server.
 
 Shapes: Q queries, N items, D embed_dim, K top_k. Rows are the catalogue sorted by item id.
 """
@@ -19,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from smar_core.artifact import open_artifact
+from smar_core.config import ItemTower
 from smar_core.errors import ArtifactError, UserError
 from smar_core.model.encoding import encode_queries
 from smar_core.model.gate import Gate
@@ -28,11 +30,7 @@ from smar_core.retrieval.exact import NO_ITEM, Floats, Ranking, Rows, exact_sear
 from smar_core.retrieval.index import ItemIndex
 from smar_core.text import normalise_query
 
-Modality = Literal["text", "multimodal", "image"]
-Mode = Literal["routed", "text", "multimodal"]
-
-INDEXED: tuple[Literal["text", "multimodal"], ...] = ("text", "multimodal")
-"""The embeddings that have an approximate index; S_i is searched exactly, in evaluation only."""
+Mode = Literal["routed", "text", "multimodal", "image"]
 
 CPU = torch.device("cpu")
 
@@ -67,6 +65,8 @@ class Bundle:
         item_ids: N ids, sorted.
         categories: N category paths.
         has_image: [N] bool.
+        modalities: Embeddings that the items have.
+        indexed: Those with an approximate index, as ``Gate.modalities``; the others are searched exactly, in evaluation only.
     """
 
     def __init__(self, folder: Path, *, batch_size: int, device: torch.device) -> None:
@@ -81,6 +81,8 @@ class Bundle:
         self._tokenizer = TextTokenizer.load(folder / "tokenizer.json")
         self._query_tower = QueryTower.from_pretrained(folder / "query_tower")
         self.gate = Gate.load(folder / "gate")
+        self.modalities: tuple[ItemTower, ...] = tuple(self.settings["item_towers"])
+        self.indexed: tuple[ItemTower, ...] = self.gate.modalities
         self._embeddings: dict[str, Floats] = {}
         self._indexes: dict[str, ItemIndex] = {}
 
@@ -104,8 +106,11 @@ class Bundle:
         Args:
             queries: As users type them; they are normalised here. A blank one has no hits.
             top_k: Most hits of a query, above 0; may exceed the catalogue.
-            mode: ``routed`` asks the gate which index answers; the other two name it.
+            mode: ``routed`` asks the gate which index answers; the others name it.
             exact: Compare with every item instead of asking the approximate index.
+
+        Raises:
+            UserError: ``top_k`` is below 1, or the bundle has no such index.
         """
         if top_k < 1:
             raise UserError(f"top_k is {top_k}", "ask for at least 1 item")
@@ -113,13 +118,13 @@ class Bundle:
         asked = [place for place, query in enumerate(normalised) if query]
         texts = [normalised[place] for place in asked]
         query_QD = self.encode(texts)
-        is_multimodal = self._route(texts, mode)
+        route_Q = self._route(texts, mode)
         answers: list[list[Hit]] = [[] for _ in queries]
-        for modality in INDEXED:
-            chosen = np.flatnonzero(is_multimodal == (modality == "multimodal"))
+        for place, modality in enumerate(self.indexed):
+            chosen = np.flatnonzero(route_Q == place)
             ranking = self.rank(query_QD[chosen], modality, min(top_k, len(self.item_ids)), exact=exact)
-            for place, rows, scores in zip(chosen, ranking.rows_QK, ranking.scores_QK, strict=True):
-                answers[asked[place]] = self._hits(rows, scores)
+            for query, rows, scores in zip(chosen, ranking.rows_QK, ranking.scores_QK, strict=True):
+                answers[asked[query]] = self._hits(rows, scores)
         return answers
 
     def encode(self, queries: Sequence[str]) -> Floats:
@@ -136,7 +141,7 @@ class Bundle:
     def rank(
         self,
         query_QD: Floats,
-        modality: Modality,
+        modality: ItemTower,
         top_k: int,
         *,
         exact: bool = True,
@@ -146,38 +151,41 @@ class Bundle:
 
         Args:
             query_QD: What ``encode`` returned.
-            modality: The embeddings to compare with. Items without a picture have no place in ``image``.
+            modality: The embeddings to compare with. Items without a picture have no place in ``image``, unless it is all that
+                represents an item.
             top_k: Places of the ranking.
-            exact: Compare with every item; needed for ``image`` and ``excluded``.
+            exact: Compare with every item; needed for what has no index and for ``excluded``.
             excluded: For each query the rows that may not be ranked.
         """
         if exact:
             without_picture = np.flatnonzero(~self.has_image).astype(np.int32)
-            if modality == "image" and len(without_picture):
+            if modality == "image" and self.modalities != ("image",) and len(without_picture):
                 excluded = excluded if excluded is not None else [without_picture[:0]] * len(query_QD)
                 excluded = [np.union1d(rows, without_picture) for rows in excluded]
             return exact_search(query_QD, self.embeddings(modality), top_k, excluded=excluded)
-        assert modality != "image" and excluded is None
+        assert modality in self.indexed and excluded is None
         return self._index(modality).search(query_QD, self.embeddings(modality), top_k)
 
-    def embeddings(self, modality: Modality) -> Floats:
-        """Return the items' embeddings [N, D], L2-normalised; rows of ``image`` without a picture are zero."""
+    def embeddings(self, modality: ItemTower) -> Floats:
+        """Return the items' embeddings [N, D], L2-normalised; rows of ``image`` without a picture are zero or a learned one."""
         if modality not in self._embeddings:
             column = self._artifact.read_table("embeddings", [modality])[modality].combine_chunks()
             self._embeddings[modality] = column.flatten().to_numpy().reshape(len(column), -1)
         return self._embeddings[modality]
 
-    def _index(self, modality: Literal["text", "multimodal"]) -> ItemIndex:
+    def _index(self, modality: ItemTower) -> ItemIndex:
         if modality not in self._indexes:
             path = self._artifact.path / index_file(modality)
             self._indexes[modality] = ItemIndex.load(path, self.settings["index"])
         return self._indexes[modality]
 
-    def _route(self, queries: Sequence[str], mode: Mode) -> NDArray[np.bool_]:
-        """Return whether each query is answered by the multimodal index."""
+    def _route(self, queries: Sequence[str], mode: Mode) -> NDArray[np.int64]:
+        """Return the place in ``indexed`` of what answers each query."""
         if mode == "routed":
-            return self.gate.is_multimodal(self.probabilities(queries))
-        return np.full(len(queries), mode == "multimodal")
+            return self.gate.route(self.probabilities(queries))
+        if mode not in self.indexed:
+            raise UserError(f"the bundle has no {mode} index", f"choose routed or {' or '.join(self.indexed)}")
+        return np.full(len(queries), self.indexed.index(mode))
 
     def _hits(self, rows: Rows, scores: Floats) -> list[Hit]:
         found = rows != NO_ITEM
@@ -188,7 +196,7 @@ class Bundle:
         ]
 
 
-def index_file(modality: Literal["text", "multimodal"]) -> str:
+def index_file(modality: ItemTower) -> str:
     """Return the name of an index in the bundle.
 
     >>> index_file("text")

@@ -15,14 +15,15 @@ import torch
 
 from smar_core.artifact import Artifact, create_artifact, write_json
 from smar_core.config import ExportConfig, RuntimeConfig
+from smar_core.errors import UserError
 from smar_core.model.device import resolve_device
 from smar_core.model.encoding import CatalogueEmbeddings, encode_catalogue
 from smar_core.model.gate import Gate
 from smar_core.model.modeling import SmarModel
 from smar_core.model.tokens import TextTokenizer
-from smar_core.retrieval.bundle import INDEXED, index_file
+from smar_core.retrieval.bundle import index_file
 from smar_core.retrieval.index import ItemIndex, check_parameters
-from smar_core.schemas import SCHEMA_VERSION, embedding_schema
+from smar_core.schemas import EMBEDDINGS, SCHEMA_VERSION, embedding_schema
 from smar_core.stage import StageContext
 
 
@@ -50,7 +51,7 @@ def export_embeddings(
         Sizes of the catalogue and of an index.
 
     Raises:
-        UserError: The index' parameters do not fit the model.
+        UserError: The index' parameters do not fit the model, or the model lacks what the gate routes to.
     """
     torch.set_num_threads(runtime.num_threads)
     device = resolve_device(runtime)
@@ -60,19 +61,26 @@ def export_embeddings(
     embeddings = encode_catalogue(model, tokenizer, items, batch_size=config.batch_size, device=device, progress=context.progress)
     table = embedding_table(items, embeddings)
     exported_gate = Gate.load(gate.path)
+    for modality in exported_gate.modalities:
+        if modality not in embeddings.by_tower:
+            raise UserError(
+                f"gate.mode={exported_gate.mode} needs the {modality} tower, and the model has {list(model.item_towers)}",
+                "train the gate for this model",
+            )
     with create_artifact(output, "bundle", config_digest=context.config_digest, parents=context.parents) as folder:
         pq.write_table(table, folder / "embeddings.parquet")
         order = _id_order(embeddings.item_ids)
-        for done, modality in enumerate(INDEXED, 1):
-            index = ItemIndex.build(getattr(embeddings, modality)[order], config)
+        for done, modality in enumerate(exported_gate.modalities, 1):
+            index = ItemIndex.build(embeddings.by_tower[modality][order], config)
             index.save(folder / index_file(modality))
-            context.progress.update("index", done, len(INDEXED))
+            context.progress.update("index", done, len(exported_gate.modalities))
         model.query_tower.save_pretrained(folder / "query_tower")
         exported_gate.save(folder / "gate")
         tokenizer.save(folder / "tokenizer.json")
         settings = {
             "schema_version": SCHEMA_VERSION,
             "embed_dim": model.config.embed_dim,
+            "item_towers": list(model.item_towers),
             "max_query_tokens": model.config.max_query_tokens,
             "num_items": table.num_rows,
             "num_items_with_image": int(embeddings.has_image.sum()),
@@ -88,7 +96,7 @@ def export_embeddings(
     return {
         "num_items": float(table.num_rows),
         "share_with_image": float(embeddings.has_image.mean()),
-        "index_megabytes": round((output / index_file("text")).stat().st_size / 1e6, 3),
+        "index_megabytes": round((output / index_file(exported_gate.modalities[0])).stat().st_size / 1e6, 3),
     }
 
 
@@ -97,10 +105,12 @@ def embedding_table(items: Artifact, embeddings: CatalogueEmbeddings) -> pa.Tabl
     metadata = items.read_table("items", ["item_id", "title", "brand", "category", "has_image"])
     assert metadata["item_id"].to_pylist() == embeddings.item_ids
     order = _id_order(embeddings.item_ids)
-    schema = embedding_schema(embeddings.text.shape[1])
+    by_tower = embeddings.by_tower
+    schema = embedding_schema(next(iter(by_tower.values())).shape[1], by_tower.keys())
     vectors = [
-        pa.FixedSizeListArray.from_arrays(pa.array(getattr(embeddings, name)[order].ravel()), type=schema.field(name).type)
-        for name in ("text", "multimodal", "image")
+        pa.FixedSizeListArray.from_arrays(pa.array(by_tower[tower][order].ravel()), type=schema.field(tower).type)
+        for tower in EMBEDDINGS
+        if tower in by_tower
     ]
     columns = [*metadata.take(pa.array(order)).columns, *vectors]
     return pa.Table.from_arrays(columns, schema=schema)

@@ -23,7 +23,7 @@ class TrainingState:
 
     Attributes:
         step: Steps done.
-        weights: The model's.
+        weights: The model's and the objective's.
         optimiser: Tensors by ``<parameter number>.<name>``.
         best_step, best_weights, best_figures: The best look at the validation days so far.
         sampler: Small values of the sampler.

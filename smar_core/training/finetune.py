@@ -3,21 +3,22 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from smar_core.artifact import Artifact
 from smar_core.config import FinetuneConfig, LossConfig, RuntimeConfig
-from smar_core.losses.objectives import BatchRelations, finetuning_loss
+from smar_core.errors import UserError
+from smar_core.losses.objectives import FinetuningObjective
 from smar_core.model.device import resolve_device
 from smar_core.model.gate import Gate
-from smar_core.model.modeling import ItemEmbeddings, SmarModel
+from smar_core.model.modeling import SmarModel
 from smar_core.model.pictures import PictureStore
 from smar_core.stage import StageContext
 from smar_core.training.loop import TrainingLoop
 from smar_core.training.model_artifact import open_model, write_model_artifact
 from smar_core.training.pairs import open_training_data
-from smar_core.training.sampler import Batch, PairSampler
-from smar_core.training.validation import Validator, read_validation_queries
+from smar_core.training.sampler import PairSampler
+from smar_core.training.validation import Routing, Validator, read_validation_queries
 
 _BATCH = 256
 
@@ -65,15 +66,10 @@ def finetune(
     )
     probabilities = header.probabilities(data.true.queries, batch_size=_BATCH, device=device)
     if config.gate_weighting == "hard":
-        probabilities = header.is_multimodal(probabilities).astype(float)
-    gate_Q = torch.from_numpy(probabilities).float().to(device)
+        probabilities = header.route(probabilities).astype(float)
+    gate_Q = torch.from_numpy(probabilities).float()
     queries = read_validation_queries(items, clicks, config.validation_queries)
-    is_multimodal = header.is_multimodal(header.probabilities(queries.queries, batch_size=_BATCH, device=device))
-
-    def objective(
-        query_BD: Tensor, embeddings: ItemEmbeddings, relations: BatchRelations, batch: Batch
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        return finetuning_loss(query_BD, embeddings, relations, loss, gate_Q[batch.true_query], config.text_weight)
+    route = header.route(header.probabilities(queries.queries, batch_size=_BATCH, device=device))
 
     result = TrainingLoop(
         network,
@@ -88,8 +84,8 @@ def finetune(
             synthetic_share=0.0,
             seed=config.seed,
         ),
-        objective,
-        Validator(items, queries, is_multimodal, context.progress),
+        FinetuningObjective(loss, header.modalities, gate_Q, config.text_weight),
+        Validator(items, queries, Routing(header.modalities, route), context.progress),
         "validation_R@50_routed",
         config,
         runtime,
@@ -100,11 +96,14 @@ def finetune(
 
 def freeze(model: SmarModel, towers: tuple[str, ...]) -> None:
     """Stop the gradients of the named towers. Freezing ``query`` also freezes the token embedding the text tower shares."""
-    modules: dict[str, nn.Module] = {
+    modules: dict[str, nn.Module | None] = {
         "query": model.query_tower,
         "text": model.text_tower,
         "image": model.image_tower,
         "multimodal": model.multimodal_tower,
     }
     for tower in towers:
-        modules[tower].requires_grad_(False)
+        module = modules[tower]
+        if module is None:
+            raise UserError(f"finetune.freeze names {tower}, which the model does not have", "name its towers only")
+        module.requires_grad_(False)

@@ -6,7 +6,6 @@ takes the very steps of an uninterrupted one.
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from smar_core.config import OptimiserConfig, RuntimeConfig
 from smar_core.errors import DivergedError
-from smar_core.losses.objectives import BatchRelations
+from smar_core.losses.objectives import BatchRelations, Objective
 from smar_core.model.device import autocast, resolve_device
 from smar_core.model.modeling import ItemEmbeddings, SmarModel
 from smar_core.model.pictures import PictureStore
@@ -32,9 +31,6 @@ from smar_core.training.negatives import FalseNegatives
 from smar_core.training.pairs import TrainingData
 from smar_core.training.sampler import Batch, PairSampler
 from smar_core.training.validation import Validator
-
-Objective = Callable[[Tensor, ItemEmbeddings, BatchRelations, Batch], tuple[Tensor, dict[str, Tensor]]]
-"""(query_BD, items, relations, batch) -> (loss to minimise, its parts by logged name)."""
 
 _POINTS_A_CURVE = 200
 
@@ -68,7 +64,7 @@ class TrainingLoop:
         data: Pairs and tokens.
         pictures: The catalogue's pictures.
         sampler: Draws the batches.
-        objective: The stage's loss.
+        objective: The stage's loss; parameters of its own are trained too.
         validator: Computes the figures; the best checkpoint is the one of highest ``criterion``.
         criterion: Name of the figure to maximise.
         config: Steps, rates and intervals.
@@ -92,12 +88,14 @@ class TrainingLoop:
     ) -> None:
         self._device = resolve_device(runtime)
         self._model = model.to(self._device)
+        self._objective = objective.to(self._device)
+        self._trained = nn.ModuleDict({"model": self._model, "objective": self._objective})
         self._tokenizer, self._data, self._pictures = tokenizer, data, pictures
-        self._sampler, self._objective, self._validator = sampler, objective, validator
+        self._sampler, self._validator = sampler, validator
         self._criterion, self._config, self._runtime, self._context = criterion, config, runtime, context
         self._negatives = FalseNegatives(data)
-        self._optimiser = build_optimiser(model, config)
-        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._optimiser = build_optimiser(self._trained, config)
+        self._parameters = [p for p in self._trained.parameters() if p.requires_grad]
         self._step = 0
         self._best_step = 0
         self._best_figures: dict[str, float] = {}
@@ -145,7 +143,7 @@ class TrainingLoop:
         with autocast(self._runtime, self._device):
             query_BD, items = self._encode(batch)
         relations = self._relations(batch)
-        loss, parts = self._objective(query_BD, items, relations, batch)
+        loss, parts = self._objective(query_BD, items, relations)
         figures = {"loss": float(loss.detach()), **{name: float(value.detach()) for name, value in parts.items()}}
         if not math.isfinite(figures["loss"]):
             raise DivergedError(
@@ -163,11 +161,12 @@ class TrainingLoop:
         ids = np.concatenate([data.true_ids[batch.true_query], data.synthetic_ids[batch.synthetic_query]])
         query_ids, query_mask = (x.to(self._device) for x in trim(ids))
         item_ids, item_mask = (x.to(self._device) for x in trim(data.item_ids[batch.item]))
-        pixels, has_image = (x.to(self._device) for x in self._pictures.take(batch.item))
-        return self._model.encode_query(query_ids, query_mask), self._model.encode_items(item_ids, item_mask, pixels, has_image)
+        pixels, has_view = (x.to(self._device) for x in self._pictures.take(batch.item))
+        return self._model.encode_query(query_ids, query_mask), self._model.encode_items(item_ids, item_mask, pixels, has_view)
 
     def _relations(self, batch: Batch) -> BatchRelations:
-        arrays = batch.positive, self._negatives.excluded(batch), self._pictures.has_image[batch.item]
+        has_image = self._pictures.has_image[batch.item] | self._model.config.has_image_fallback
+        arrays = batch.positive, self._negatives.excluded(batch), has_image, batch.true_query
         return BatchRelations(*(torch.from_numpy(array).to(self._device) for array in arrays))
 
     def _look(self) -> None:
@@ -187,7 +186,7 @@ class TrainingLoop:
             self._context.work,
             TrainingState(
                 self._step,
-                self._model.state_dict(),
+                self._trained.state_dict(),
                 optimiser_tensors(self._optimiser),
                 self._best_step,
                 self._best_weights,
@@ -204,7 +203,7 @@ class TrainingLoop:
             return
         self._step, self._curve = state.step, state.curve
         self._best_step, self._best_figures, self._best_weights = state.best_step, state.best_figures, state.best_weights
-        self._model.load_state_dict(state.weights)
+        self._trained.load_state_dict(state.weights)
         restore_optimiser(self._optimiser, state.optimiser)
         self._sampler.restore(state.sampler, state.num_taken_of_item.numpy())
 

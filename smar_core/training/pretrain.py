@@ -3,19 +3,17 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from smar_core.artifact import Artifact
 from smar_core.config import LossConfig, ModelConfig, PretrainConfig, RuntimeConfig
-from smar_core.losses.objectives import BatchRelations, pretraining_loss
+from smar_core.losses.objectives import PretrainingObjective
 from smar_core.model.building import build_model
-from smar_core.model.modeling import ItemEmbeddings
 from smar_core.model.pictures import PictureStore
 from smar_core.stage import StageContext
 from smar_core.training.loop import TrainingLoop
 from smar_core.training.model_artifact import write_model_artifact
 from smar_core.training.pairs import open_training_data
-from smar_core.training.sampler import Batch, PairSampler
+from smar_core.training.sampler import PairSampler
 from smar_core.training.validation import Validator, read_validation_queries
 
 
@@ -31,7 +29,7 @@ def pretrain(
     runtime: RuntimeConfig,
     context: StageContext,
 ) -> dict[str, float]:
-    """Train all towers from scratch (or from checkpoints) and write the best model seen on the validation days.
+    """Train the towers from scratch (or from checkpoints) and write the best model seen on the validation days.
 
     Args:
         items, clicks, tokenizer, synthetic: Prepared data.
@@ -53,6 +51,7 @@ def pretrain(
         tokenizer.path / "tokenizer.json",
         image_width_px=pictures.width_px,
         image_height_px=pictures.height_px,
+        num_views=pictures.num_views,
         seed=config.seed,
     )
     data = open_training_data(
@@ -64,12 +63,6 @@ def pretrain(
         max_query_tokens=model.max_query_tokens,
         max_item_tokens=model.max_item_tokens,
     )
-
-    def objective(
-        query_BD: Tensor, embeddings: ItemEmbeddings, relations: BatchRelations, batch: Batch
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        return pretraining_loss(query_BD, embeddings, relations, loss)
-
     result = TrainingLoop(
         network,
         text_tokenizer,
@@ -83,7 +76,7 @@ def pretrain(
             synthetic_share=config.synthetic_share,
             seed=config.seed,
         ),
-        objective,
+        PretrainingObjective(loss),
         Validator(items, read_validation_queries(items, clicks, config.validation_queries), None, context.progress),
         "validation_R@50_multimodal" if loss.gamma else "validation_R@50_text" if loss.alpha else "validation_R@50_image",
         config,

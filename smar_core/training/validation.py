@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import torch
 
 from smar_core.artifact import Artifact
+from smar_core.config import ItemTower
 from smar_core.model.encoding import encode_catalogue, encode_queries
 from smar_core.model.modeling import SmarModel
 from smar_core.model.tokens import TextTokenizer
@@ -76,33 +77,46 @@ def recall(
     return found
 
 
+@dataclass(frozen=True)
+class Routing:
+    """Which representation answers each validation query.
+
+    Attributes:
+        modalities: As ``Gate.modalities``.
+        route: [Q] place in them.
+    """
+
+    modalities: tuple[ItemTower, ...]
+    route: np.ndarray
+
+
 class Validator:
     """Computes the validation figures of a model.
 
     Args:
-        items, clicks: Prepared data.
-        max_queries: Size of the sample.
-        is_multimodal: Decision of the gate for a list of queries; None before there is a gate.
+        items: The catalogue.
+        queries: The sample.
+        routing: Decision of the gate; None before there is one.
         progress: Told how far the catalogue is encoded.
     """
 
-    def __init__(self, items: Artifact, queries: ValidationQueries, is_multimodal: np.ndarray | None, progress: Progress) -> None:
-        self._items, self._queries, self._is_multimodal, self._progress = items, queries, is_multimodal, progress
+    def __init__(self, items: Artifact, queries: ValidationQueries, routing: Routing | None, progress: Progress) -> None:
+        self._items, self._queries, self._routing, self._progress = items, queries, routing, progress
 
     def figures(self, model: SmarModel, tokenizer: TextTokenizer, device: torch.device) -> dict[str, float]:
-        """Return ``validation_R@50_text``, ``_image``, ``_multimodal`` and, with a gate, ``_routed``; {} without queries."""
+        """Return ``validation_R@50_TOWER`` of each item tower and, with a gate, ``_routed``; {} without queries."""
         if not self._queries.queries:
             return {}
         query_QD = encode_queries(model.query_tower, tokenizer, self._queries.queries, batch_size=_BATCH, device=device)
         found = encode_catalogue(model, tokenizer, self._items, batch_size=_BATCH, device=device, progress=self._progress)
+        with_image = None if model.config.has_image_fallback else found.has_image
         by_tower = {
-            name: recall(query_QD, item_ND, self._queries.clicked, is_ranked_N=is_ranked_N)
-            for name, item_ND, is_ranked_N in (
-                ("text", found.text, None),
-                ("image", found.image, found.has_image),
-                ("multimodal", found.multimodal, None),
-            )
+            tower: recall(query_QD, item_ND, self._queries.clicked, is_ranked_N=with_image if tower == "image" else None)
+            for tower, item_ND in found.by_tower.items()
         }
-        if self._is_multimodal is not None:
-            by_tower["routed"] = np.where(self._is_multimodal, by_tower["multimodal"], by_tower["text"])
-        return {f"validation_R@{CUTOFF}_{name}": float(values.mean()) for name, values in by_tower.items()}
+        figures = {f"validation_R@{CUTOFF}_{tower}": float(values.mean()) for tower, values in by_tower.items()}
+        if self._routing is not None:
+            by_place = np.stack([by_tower[modality] for modality in self._routing.modalities])
+            routed_Q = by_place[self._routing.route, np.arange(len(self._routing.route))]
+            figures[f"validation_R@{CUTOFF}_routed"] = float(routed_Q.mean())
+        return figures

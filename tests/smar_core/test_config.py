@@ -87,7 +87,7 @@ def test_shares_that_leave_no_training_days_are_refused() -> None:
 
 
 def test_an_unknown_preset_is_refused() -> None:
-    with pytest.raises(UserError, match="choose one of demo, small, paper"):
+    with pytest.raises(UserError, match="choose one of demo, study, small, paper"):
         load_config("large")
 
 

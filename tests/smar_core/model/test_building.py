@@ -52,24 +52,24 @@ def _vit(folder: Path) -> str:
 def test_all_encoders_from_checkpoints(tmp_path: Path, prepared: Path) -> None:
     bert, vit = _bert(tmp_path / "bert", "blue dress long"), _vit(tmp_path / "vit")
     config = ModelConfig(**SIZES, query_encoder=bert, text_encoder=bert, image_encoder=vit)
-    model, tokenizer = build_model(config, prepared, image_width_px=32, image_height_px=32, seed=0)
+    model, tokenizer = build_model(config, prepared, image_width_px=32, image_height_px=32, num_views=1, seed=0)
     original = BertModel.from_pretrained(bert)
     for tower in (model.query_tower, model.text_tower):
         assert torch.equal(tower.checkpoint.encoder.embeddings.word_embeddings.weight, original.embeddings.word_embeddings.weight)
     assert tokenizer.encode(["blue dress"], 8)[0].tolist() == [[2, 4, 5]]
     assert model.config.pixel_mean == [0.1, 0.2, 0.3]
     ids, mask = tokenizer.encode(["blue", "long dress"], 8)
-    pixels = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
-    found = model.eval().encode_items(ids, mask, pixels, torch.tensor([True, True]))
+    pixels, has_view = torch.zeros(2, 1, 32, 32, 3, dtype=torch.uint8), torch.tensor([[True], [True]])
+    found = model.eval().encode_items(ids, mask, pixels, has_view)
     model.save_pretrained(tmp_path / "saved")
     again = SmarModel.from_pretrained(tmp_path / "saved").eval()
-    assert torch.equal(found.multimodal_ND, again.encode_items(ids, mask, pixels, torch.tensor([True, True])).multimodal_ND)
+    assert torch.equal(found["multimodal"], again.encode_items(ids, mask, pixels, has_view)["multimodal"])
 
 
 @pytest.mark.parametrize("field", ["query_encoder", "text_encoder"])
 def test_one_text_checkpoint_beside_a_tower_from_scratch(tmp_path: Path, prepared: Path, field: str) -> None:
     config = ModelConfig(**SIZES, **{field: _bert(tmp_path / "bert", "blue dress")})
-    model, tokenizer = build_model(config, prepared, image_width_px=48, image_height_px=64, seed=0)
+    model, tokenizer = build_model(config, prepared, image_width_px=48, image_height_px=64, num_views=1, seed=0)
     ids, mask = tokenizer.encode(["blue dress"], 8)
     assert model.encode_query(ids, mask).shape == (1, 24)
     assert model.text_tower(ids, mask, model.query_tower.embedding)[1].shape == (1, 24)
@@ -82,28 +82,35 @@ def test_image_tower_of_a_two_tower_checkpoint(tmp_path: Path, prepared: Path) -
     clip = CLIPModel(CLIPConfig(text_config=sizes | text, vision_config=sizes | {"image_size": 32, "patch_size": 16}))
     clip.save_pretrained(tmp_path / "clip")
     config = ModelConfig(**SIZES, image_encoder=str(tmp_path / "clip"))
-    model, _ = build_model(config, prepared, image_width_px=32, image_height_px=32, seed=0)
+    model, _ = build_model(config, prepared, image_width_px=32, image_height_px=32, num_views=1, seed=0)
     found = {
         name.removeprefix("vision_model."): value for name, value in model.image_tower.checkpoint.encoder.state_dict().items()
     }
     expected = clip.vision_model.state_dict()
     assert all(torch.equal(found[name.removeprefix("vision_model.")], value) for name, value in expected.items())
-    pixels = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
-    assert model.image_tower(pixels)[1].shape == (2, 24)
+    pixels = torch.zeros(2, 1, 32, 32, 3, dtype=torch.uint8)
+    assert model.image_tower(pixels, torch.tensor([[True], [True]]))[2].shape == (2, 24)
 
 
 def test_two_vocabularies_are_refused(tmp_path: Path, prepared: Path) -> None:
     config = ModelConfig(**SIZES, query_encoder=_bert(tmp_path / "one", "blue"), text_encoder=_bert(tmp_path / "two", "green"))
     with pytest.raises(UserError, match="different vocabularies"):
-        build_model(config, prepared, image_width_px=48, image_height_px=64, seed=0)
+        build_model(config, prepared, image_width_px=48, image_height_px=64, num_views=1, seed=0)
 
 
 def test_picture_size_must_fit_the_checkpoint(tmp_path: Path, prepared: Path) -> None:
     config = ModelConfig(**SIZES, image_encoder=_vit(tmp_path / "vit"))
     with pytest.raises(UserError, match=r"prepare\.image_width_px=32"):
-        build_model(config, prepared, image_width_px=48, image_height_px=64, seed=0)
+        build_model(config, prepared, image_width_px=48, image_height_px=64, num_views=1, seed=0)
 
 
 def test_folder_without_a_checkpoint_is_refused(tmp_path: Path, prepared: Path) -> None:
     with pytest.raises(UserError, match=r"model\.image_encoder"):
-        build_model(ModelConfig(**SIZES, image_encoder=str(tmp_path)), prepared, image_width_px=48, image_height_px=64, seed=0)
+        build_model(
+            ModelConfig(**SIZES, image_encoder=str(tmp_path)),
+            prepared,
+            image_width_px=48,
+            image_height_px=64,
+            num_views=1,
+            seed=0,
+        )

@@ -48,7 +48,7 @@ def test_embeddings_are_those_of_the_model(finished_run, bundle: Bundle) -> None
     expected = encode_catalogue(model, tokenizer, finished_run.items, batch_size=3, device=torch.device("cpu"))
     order = [expected.item_ids.index(item_id) for item_id in bundle.item_ids]
     for modality in ("text", "multimodal", "image"):
-        assert np.allclose(bundle.embeddings(modality), getattr(expected, modality)[order], atol=1e-6)
+        assert np.allclose(bundle.embeddings(modality), expected.by_tower[modality][order], atol=1e-6)
 
 
 def test_items_without_picture(bundle: Bundle) -> None:
@@ -99,7 +99,7 @@ def test_moved_bundle_still_serves(finished_run, bundle: Bundle, tmp_path: Path)
 
 
 def test_routes_by_the_gate(bundle: Bundle) -> None:
-    chosen = bundle.gate.is_multimodal(bundle.probabilities(QUERIES))
+    chosen = bundle.gate.route(bundle.probabilities(QUERIES)) == 1
     assert 0 < chosen.sum() < len(QUERIES)
     routed, text, multimodal = (bundle.search(QUERIES, 10, mode=mode) for mode in ("routed", "text", "multimodal"))
     for place, is_multimodal in enumerate(chosen):

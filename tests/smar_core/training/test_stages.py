@@ -84,7 +84,7 @@ def test_a_few_pairs_are_learned_by_heart(finished_run, pretrain_to, tmp_path: P
     query = encode_queries(model.query_tower, text_tokenizer, list(pairs), batch_size=4, device=CPU)
     found = encode_catalogue(model, text_tokenizer, finished_run.items, batch_size=4, device=CPU)
     clicked = [[found.item_ids.index(item)] for item in pairs.values()]
-    for items in (found.text, found.multimodal):
+    for items in (found.by_tower["text"], found.by_tower["multimodal"]):
         assert recall(query, items, clicked, cutoff=1).tolist() == [1.0, 1.0]
     assert figures["num_true_pairs"] == 150 * 6
 
@@ -138,14 +138,21 @@ def test_gate_answers_for_visual_queries(finished_run, tmp_path: Path) -> None:
     assert report["test"]["num_queries"] == 4
 
 
-@pytest.mark.parametrize(("mode", "expected"), [("always_text", [False, False]), ("always_multimodal", [True, True])])
-def test_gate_that_is_always_one_way_needs_no_category(finished_run, tmp_path: Path, mode: str, expected: list[bool]) -> None:
+@pytest.mark.parametrize(
+    ("mode", "modality", "probability"),
+    [("always_text", "text", 0.0), ("always_multimodal", "multimodal", 1.0), ("always_image", "image", 0.0)],
+)
+def test_gate_that_is_always_one_way_needs_no_category(
+    finished_run, tmp_path: Path, mode: str, modality: str, probability: float
+) -> None:
     config = GateConfig(mode=mode, visual_categories=("Nothing",))
     train_gate(
         finished_run.items, finished_run.clicks, finished_run.pretrained, tmp_path / "gate", config, RUNTIME, _context(tmp_path)
     )
     gate = Gate.load(tmp_path / "gate")
-    assert gate.is_multimodal(gate.probabilities(["red shirt", "steel pot"], batch_size=2, device=CPU)).tolist() == expected
+    probabilities = gate.probabilities(["red shirt", "steel pot"], batch_size=2, device=CPU)
+    assert probabilities.tolist() == [probability] * 2
+    assert [gate.modalities[place] for place in gate.route(probabilities)] == [modality] * 2
 
 
 @pytest.mark.parametrize("categories", [("Nothing",), ("Apparel", "Home")])
