@@ -1,0 +1,103 @@
+"""Each failure signature on figures that show it, that do not, and that do not tell."""
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from smar_core import schemas
+from smar_core.evaluation.signatures import Signature, find_signatures
+
+NAMES = [
+    "Recall up, precision down outside fashion",
+    "No gain in fashion",
+    "Unstable training",
+    "Generic pictures hurt",
+    "Pictures are ignored",
+]
+
+
+def cell(low: float, high: float) -> dict[str, float]:
+    return {"value": (low + high) / 2, "low": low, "high": high}
+
+
+def differences(**slices: dict[str, Any]) -> dict[str, Any]:
+    return {"differences": {"model - text_only": slices}}
+
+
+def curve(name: str, values: list[float]) -> dict[str, pa.Table]:
+    rows = {"step": [10 * n for n in range(len(values))], "name": [name] * len(values), "value": values}
+    return {"pretrain": pa.table(rows, schema=schemas.CURVE)}
+
+
+def found(name: str, scores: dict[str, Any], curves: dict[str, pa.Table] | None = None) -> Signature:
+    return next(signature for signature in find_signatures(scores, curves or {}) if signature.name == name)
+
+
+def test_nothing_measured_leaves_everything_unknown() -> None:
+    signatures = find_signatures({}, {})
+    assert [signature.name for signature in signatures] == NAMES
+    assert all(signature.is_present is None and signature.check for signature in signatures)
+
+
+@pytest.mark.parametrize(
+    ("recall", "precision", "is_present"),
+    [
+        (cell(0.01, 0.03), cell(-0.004, -0.001), True),
+        (cell(0.01, 0.03), cell(-0.004, 0.001), False),  # the interval of the precision holds 0
+        (cell(-0.01, 0.03), cell(-0.004, -0.001), False),  # recall is not surely up
+    ],
+)
+def test_recall_up_and_precision_down(recall: dict[str, float], precision: dict[str, float], is_present: bool) -> None:
+    scores = differences(overall={"R@50": recall}, not_fashion={"P@50": cell(0.0, 0.001), "P@10": precision})
+    signature = found(NAMES[0], scores)
+    assert signature.is_present is is_present
+    assert "P@10" in signature.evidence and "P@50 +0.05 points (+0.00 to +0.10)" in signature.evidence
+
+
+@pytest.mark.parametrize(("low", "is_present"), [(0.02, False), (-0.001, True)])
+def test_no_gain_in_fashion_says_what_the_gate_costs_there(low: float, is_present: bool) -> None:
+    scores = differences(fashion={"R@50": cell(low, 0.05)})
+    scores["gate"] = {"differences": {"routed - always_multimodal": {"fashion": {"R@50": cell(-0.03, -0.01)}}}}
+    signature = found(NAMES[1], scores)
+    assert signature.is_present is is_present
+    assert "\N{MINUS SIGN}2.0 points (\N{MINUS SIGN}3.0 to \N{MINUS SIGN}1.0)" in signature.evidence
+
+
+def test_a_falling_loss_is_stable_and_a_jump_is_found_with_its_step() -> None:
+    falling = [8.0 / (1 + step / 10) for step in range(60)]
+    assert found(NAMES[2], {}, curve("loss", falling)).is_present is False
+    jump = found(NAMES[2], {}, curve("loss_text", [*falling[:40], 9.0, *falling[41:]]))
+    assert jump.is_present is True and "loss_text of pretrain, step 400" in jump.evidence
+
+
+def test_gradients_may_jump_higher_than_losses() -> None:
+    steady = [2.0] * 20
+    assert found(NAMES[2], {}, curve("grad_norm", [*steady, 6.0])).is_present is False
+    assert found(NAMES[2], {}, curve("grad_norm", [*steady, 8.0])).is_present is True
+
+
+def test_a_learning_rate_that_warms_up_is_no_jump() -> None:
+    assert found(NAMES[2], {}, curve("learning_rate", [10.0**n for n in range(8)])).is_present is None
+
+
+def test_a_value_that_is_not_finite_is_named() -> None:
+    signature = found(NAMES[2], {}, curve("grad_norm", [1.0, 2.0, float("inf"), 1.0]))
+    assert signature.is_present is True and "Grad_norm of pretrain is not finite at step 20" in signature.evidence
+
+
+@pytest.mark.parametrize(("high", "is_present"), [(-0.01, True), (0.01, False)])
+def test_generic_pictures_that_hurt(high: float, is_present: bool) -> None:
+    signature = found(NAMES[3], differences(blank_image={"R@50": cell(-0.05, high)}))
+    assert signature.is_present is is_present and "blank image" in signature.evidence
+
+
+@pytest.mark.parametrize(("low", "is_present"), [(0.02, False), (-0.01, True)])
+@pytest.mark.parametrize("system", ["multimodal", "model"])
+def test_pictures_whose_shuffling_costs_nothing_are_ignored(system: str, low: float, is_present: bool) -> None:
+    scores = {"reliance": {"shuffled": {"loss": {system: {"overall": {"R@50": cell(low, 0.04)}}}}}}
+    assert found(NAMES[4], scores).is_present is is_present
+
+
+def test_signatures_are_json() -> None:
+    assert set(find_signatures({}, {})[0].as_json()) == {"name", "is_present", "evidence", "check"}
