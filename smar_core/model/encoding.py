@@ -13,7 +13,7 @@ import torch
 from smar_core.artifact import Artifact
 from smar_core.config import ItemTower
 from smar_core.model.modeling import QueryTower, SmarModel
-from smar_core.model.pictures import PictureStore
+from smar_core.model.pictures import Pictures, PictureStore
 from smar_core.model.tokens import TextTokenizer
 from smar_core.progress import SILENT, Progress
 from smar_core.text import item_text
@@ -62,11 +62,21 @@ def encode_catalogue(
     *,
     batch_size: int,
     device: torch.device,
+    pictures: Pictures | None = None,
     progress: Progress = SILENT,
 ) -> CatalogueEmbeddings:
-    """Return the embeddings of every item of the catalogue by every item tower of the model."""
+    """Return the embeddings of every item of the catalogue by every item tower of the model.
+
+    Args:
+        model, tokenizer: Trained.
+        items: The catalogue.
+        batch_size: Items encoded at a time.
+        device: Where they are encoded.
+        pictures: Shown in place of the catalogue's own; None for those.
+        progress: Told about the items encoded.
+    """
     model = model.to(device).eval()
-    pictures = PictureStore.open(items)
+    pictures = PictureStore.open(items) if pictures is None else pictures
     texts, num_items = item_texts(items), len(pictures.has_image)
     outs = {tower: np.empty((num_items, model.config.embed_dim), dtype=np.float32) for tower in model.item_towers}
     for start in range(0, num_items, batch_size):

@@ -1,6 +1,7 @@
 """The catalogue's pictures, mapped into memory from the items artifact: taken by item row, never decoded."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -8,6 +9,17 @@ import torch
 from torch import Tensor
 
 from smar_core.artifact import Artifact, table_files
+
+
+class Pictures(Protocol):
+    """What items can be encoded with: the catalogue's pictures, or others in their place (``evaluation.reliance``)."""
+
+    @property
+    def has_image(self) -> np.ndarray:
+        """[N] bool."""
+
+    def take(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return pixels [n, V, H, W, 3] and has_view [n, V] of item rows, as ``PictureStore.take``."""
 
 
 @dataclass(frozen=True)
