@@ -1,7 +1,8 @@
 """The catalogue's half of the preparation: rows to cleaned items and letterboxed pictures.
 
 Rows are shuffled by their shard with pictures as they came (bytes or reference), and decoded afterwards, so that the shuffle
-holds compressed pictures and duplicates are decoded once.
+holds compressed pictures and duplicates are decoded once. Of an item's pictures ("views", or frames of a video) the first
+``prepare.max_views`` of its list are read; one of them that is broken is a reject, and no later one takes its place.
 """
 
 import hashlib
@@ -18,9 +19,9 @@ from apache_beam.pvalue import TaggedOutput
 
 from smar_core.config import PrepareConfig
 from smar_core.data.beam_runner import pack, shard_of, unpack
-from smar_core.data.fields import text_values
+from smar_core.data.fields import text_values, view_values
 from smar_core.data.images import PictureError, fetch_picture, letterbox
-from smar_core.data.rejects import CONFLICT, NO_ITEM_ID, NO_TITLE, Reason, reject_rows
+from smar_core.data.rejects import CONFLICT, NO_ITEM_ID, NO_TITLE, Reason, broken_picture, reject_rows
 from smar_core.data.tables import shard_name, write_ipc, write_parquet
 from smar_core.schemas import ITEMS, image_schema
 from smar_core.text import clean_text
@@ -32,8 +33,10 @@ _ROWS = pa.schema(
         ("title", pa.string()),
         ("brand", pa.string()),
         ("category", pa.string()),
-        ("image", pa.large_binary()),
-        ("image_reference", pa.string()),
+        # Of these two, one is empty: a file has its pictures as bytes or as references.
+        ("images", pa.list_(pa.large_binary())),
+        ("image_references", pa.list_(pa.string())),
+        ("num_images_left_out", pa.int64()),
         ("file", pa.string()),
         ("row", pa.int64()),
     ]
@@ -41,13 +44,14 @@ _ROWS = pa.schema(
 _PICTURES_A_BATCH = 1024
 
 
-def clean_items(batch: pa.RecordBatch, file: str, first_row: int) -> tuple[pa.Table, list[pa.Table]]:
+def clean_items(batch: pa.RecordBatch, file: str, first_row: int, max_views: int) -> tuple[pa.Table, list[pa.Table]]:
     """Clean the text of a batch of the catalogue.
 
     Args:
         batch: A column for each field that is there.
         file: Name of the file.
         first_row: The batch's first row within the file.
+        max_views: Pictures of an item that are kept.
 
     Returns:
         The usable rows, and the rejects.
@@ -57,7 +61,10 @@ def clean_items(batch: pa.RecordBatch, file: str, first_row: int) -> tuple[pa.Ta
         values = text_values(batch.column(name)).to_pylist() if name in batch.schema.names else [None] * batch.num_rows
         columns[name] = [(v or "").strip() for v in values] if name == "item_id" else [clean_text(v) for v in values]
     columns["category"] = [_clean_category(c) for c in columns["category"]]
-    columns["image"], columns["image_reference"] = _split_image(batch)
+    views = view_values(batch.column("image")) if "image" in batch.schema.names else [[]] * batch.num_rows
+    columns["images"] = [[v for v in of_row[:max_views] if isinstance(v, bytes)] for of_row in views]
+    columns["image_references"] = [[v for v in of_row[:max_views] if isinstance(v, str)] for of_row in views]
+    columns["num_images_left_out"] = [len(of_row[max_views:]) for of_row in views]
     columns["file"] = [file] * batch.num_rows
     columns["row"] = list(range(first_row, first_row + batch.num_rows))
     usable: list[int] = []
@@ -92,7 +99,7 @@ def merge_items(rows: pa.Table) -> tuple[list[dict[str, Any]], pa.Table]:
     for item_id in sorted(by_id):
         same = by_id[item_id]
         if len({_content(row) for row in same}) == 1:
-            items.append(same[0])
+            items.append(min(same, key=lambda row: (row["file"], row["row"])))
         else:
             conflicts += [reject_rows("items", r["file"], [r["row"]], CONFLICT, [item_id]) for r in same]
     return items, pa.concat_tables([reject_rows("items", "", [], CONFLICT, []), *conflicts])
@@ -101,15 +108,15 @@ def merge_items(rows: pa.Table) -> tuple[list[dict[str, Any]], pa.Table]:
 class CleanItems(beam.DoFn):
     """(file, first row, packed batch) -> (shard, packed rows); rejects, packed, under the tag "rejects"."""
 
-    def __init__(self, num_shards: int) -> None:
-        self._num_shards = num_shards
+    def __init__(self, config: PrepareConfig) -> None:
+        self._num_shards, self._max_views = config.num_shards, config.max_views
 
     def process(self, element: tuple[str, int, bytes]) -> Iterator[Any]:
         """Clean a batch."""
         file, first_row, packed = element
         batch = unpack(packed).combine_chunks().to_batches()[0]
         Metrics.counter("items", "num_item_rows").inc(batch.num_rows)
-        rows, rejects = clean_items(batch, file, first_row)
+        rows, rejects = clean_items(batch, file, first_row, self._max_views)
         for table in rejects:
             yield TaggedOutput("rejects", pack(table))
         shards = pa.array([shard_of(i, self._num_shards) for i in rows["item_id"].to_pylist()], pa.int32())
@@ -134,49 +141,69 @@ class WriteItems(beam.DoFn):
         """Merge, decode and write a shard."""
         shard, packed = element
         items, conflicts = merge_items(pa.concat_tables([_ROWS.empty_table(), *(unpack(p) for p in packed if p)]))
-        if conflicts.num_rows:
-            yield TaggedOutput("rejects", pack(conflicts))
         folder = Path(self._path)
         schema = image_schema(self._width_px, self._height_px)
         # The pictures go first: whether an item has one is known after decoding. They are written as they come, so that a
         # shard of large pictures does not have to fit into memory.
-        write_ipc(self._decode(items, schema), schema, folder / shard_name("images", shard, self._num_shards, ".arrow"))
+        rejects = [conflicts]
+        write_ipc(self._decode(items, schema, rejects), schema, folder / shard_name("images", shard, self._num_shards, ".arrow"))
+        yield TaggedOutput("rejects", pack(pa.concat_tables(rejects)))
         table = pa.table({f.name: pa.array([item[f.name] for item in items], f.type) for f in ITEMS}, schema=ITEMS)
         write_parquet(table, ITEMS, folder / shard_name("items", shard, self._num_shards))
         yield pack(table.select(["item_id"]))
 
-    def _decode(self, items: list[dict[str, Any]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """Yield the pictures in batches, and set has_image and image_problem of every item."""
+    def _decode(self, items: list[dict[str, Any]], schema: pa.Schema, rejects: list[pa.Table]) -> Iterator[pa.RecordBatch]:
+        """Yield the pictures in batches; set has_image and image_problem of every item, and add broken pictures to rejects."""
         ids: list[str] = []
         pixels: list[bytes] = []
         for item in items:
+            views = item.pop("images") or item.pop("image_references")
+            Metrics.counter("items", "num_images_given").inc(len(views))
+            Metrics.counter("items", "num_images_left_out").inc(item["num_images_left_out"])
             item["has_image"], item["image_problem"] = False, ABSENT
-            if item["image"] or item["image_reference"]:
+            problems = []
+            for number, view in enumerate(views, start=1):
                 try:
-                    content = item["image"] or fetch_picture(item["image_reference"], self._images)
+                    content = view if isinstance(view, bytes) else fetch_picture(view, self._images)
                     pixels.append(letterbox(content, self._width_px, self._height_px))
                 except PictureError as error:
-                    item["image_problem"] = str(error)
+                    problems.append(str(error))
+                    shown = f"picture {number} of item {item['item_id']}" if isinstance(view, bytes) else view
+                    rejects.append(reject_rows("images", item["file"], [item["row"]], broken_picture(str(error)), [shown]))
                 else:
-                    item["has_image"], item["image_problem"] = True, None
+                    item["has_image"] = True
                     ids.append(item["item_id"])
-            item["image"] = None
-            if len(ids) == _PICTURES_A_BATCH:
-                yield _picture_batch(ids, pixels, schema)
-                ids, pixels = [], []
+            if item["has_image"]:
+                item["image_problem"] = None
+            elif problems:
+                item["image_problem"] = problems[0]
+            while len(ids) >= _PICTURES_A_BATCH:
+                yield _picture_batch(ids[:_PICTURES_A_BATCH], pixels[:_PICTURES_A_BATCH], schema)
+                del ids[:_PICTURES_A_BATCH], pixels[:_PICTURES_A_BATCH]
         if ids:
             yield _picture_batch(ids, pixels, schema)
 
 
-def summarise_items(items: pa.Table, config: PrepareConfig, reasons: Mapping[str, int]) -> dict[str, Any]:
-    """Return the items artifact's statistics."""
-    problems = [p for p in items["image_problem"].to_pylist() if p not in {None, ABSENT}]
+def summarise_items(
+    items: pa.Table, config: PrepareConfig, reasons: Mapping[str, Mapping[str, int]], counters: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return the items artifact's statistics.
+
+    Args:
+        items: All of them.
+        config: Size of the pictures.
+        reasons: How many rejects each source has for each reason.
+        counters: What the transforms counted.
+    """
     tops = Counter(category.split(" > ")[0] for category in items["category"].to_pylist() if category)
+    num_broken = sum(reasons["images"].values())
     return {
         "num_items": items.num_rows,
         "num_with_image": sum(items["has_image"].to_pylist()),
-        "num_undecodable_images": len(problems),
-        "num_rejects": sum(reasons.values()),
+        "num_images": counters["num_images_given"] - num_broken,
+        "num_undecodable_images": num_broken,
+        "num_images_left_out": counters["num_images_left_out"],
+        "num_rejects": sum(reasons["items"].values()),
         "image_width_px": config.image_width_px,
         "image_height_px": config.image_height_px,
         "top_categories": dict(tops),
@@ -194,21 +221,9 @@ def _clean_category(category: str) -> str:
     return " > ".join(level for part in category.split(">") if (level := part.strip()))
 
 
-def _split_image(batch: pa.RecordBatch) -> tuple[list[bytes | None], list[str | None]]:
-    """Return pictures as bytes, and as references; blank ones are None."""
-    nothing: list[None] = [None] * batch.num_rows
-    if "image" not in batch.schema.names or pa.types.is_null(batch.column("image").type):
-        return list(nothing), list(nothing)
-    values = batch.column("image")
-    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        return [v or None for v in values.to_pylist()], list(nothing)
-    return list(nothing), [(v or "").strip() or None for v in text_values(values).to_pylist()]
-
-
 def _content(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    picture = hashlib.sha256(row["image"]).digest() if row["image"] else row["image_reference"]
-    return row["title"], row["brand"], row["category"], picture
+    pictures = tuple(hashlib.sha256(picture).digest() for picture in row["images"])
+    return row["title"], row["brand"], row["category"], pictures, tuple(row["image_references"])
 
 
 def _picture_batch(ids: list[str], pixels: list[bytes], schema: pa.Schema) -> pa.RecordBatch:

@@ -53,13 +53,16 @@ FIELDS: Mapping[SourceName, tuple[Field, ...]] = {
     "judgments": (Field("query", "text", True), Field("item_id", "id", True), Field("grade", "number", True)),
 }
 
+LIST_FIELDS = frozenset(field.name for fields in FIELDS.values() for field in fields if field.kind == "image")
+"""Fields of which a row may hold a list."""
+
 _TYPE_NAMES: Mapping[FieldKind, str] = {
     "id": "text or a whole number",
     "text": "text",
     "time": "a timestamp, an ISO 8601 text, or seconds or milliseconds since 1970, of the years 1970 to 2200",
     "flag": "true or false, or 1 or 0",
     "number": "a whole number",
-    "image": "bytes, or a path or URI as text",
+    "image": "bytes, or a path or URI as text, or a list of either",
 }
 _TRUE, _FALSE = frozenset({"true", "t", "yes", "1", "1.0"}), frozenset({"false", "f", "no", "0", "0.0"})
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -194,6 +197,16 @@ def grade_values(values: pa.Array) -> pa.Array:
     return map_distinct(values, _parse_whole, pa.int32())
 
 
+def view_values(values: pa.Array) -> list[list[bytes | str]]:
+    """Return the pictures of each row in their order, as bytes or as references; blank ones are left out.
+
+    >>> view_values(pa.array([["front.jpg", None, " back.jpg "], None])), view_values(pa.array([b"JPEG", b""]))
+    ([['front.jpg', 'back.jpg'], []], [[b'JPEG'], []])
+    """
+    rows = (row if isinstance(row, list) else [row] for row in values.to_pylist())
+    return [[view for entry in row if entry and (view := entry.strip() if isinstance(entry, str) else entry)] for row in rows]
+
+
 def _find_column(
     source: SourceName, field: Field, file_name: str, types: Mapping[str, pa.DataType | None], column_map: Mapping[str, str]
 ) -> str | None:
@@ -221,7 +234,9 @@ def _find_column(
 def _check_type(field: Field, column: str, kind: pa.DataType | None, file_name: str) -> None:
     if kind is None:
         return
-    if pa.types.is_dictionary(kind):
+    given = kind
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if pa.types.is_dictionary(kind) or (is_list and field.name in LIST_FIELDS):
         kind = kind.value_type
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     is_whole, is_number = pa.types.is_integer(kind), pa.types.is_integer(kind) or pa.types.is_floating(kind)
@@ -237,7 +252,7 @@ def _check_type(field: Field, column: str, kind: pa.DataType | None, file_name: 
     # A column of nothing but nulls has no type to be wrong; its rows are judged one by one.
     if not (fits[field.kind] or pa.types.is_null(kind)):
         raise UserError(
-            f"column {column!r} of {file_name}, read as field {field.name!r}, has the type {kind}",
+            f"column {column!r} of {file_name}, read as field {field.name!r}, has the type {given}",
             f"write {_TYPE_NAMES[field.kind]}",
         )
 

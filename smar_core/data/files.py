@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from smar_core.data.fields import LIST_FIELDS
 from smar_core.digest import digest_files
 from smar_core.errors import UserError
 
@@ -299,15 +300,20 @@ def _read_csv(part: FilePart, columns: Mapping[str, str], batch_rows: int) -> It
 
 
 def _read_json(part: FilePart, columns: Mapping[str, str], batch_rows: int) -> Iterator[pa.RecordBatch]:
-    rows: list[list[str | None]] = []
-    schema = pa.schema([(field, pa.string()) for field in columns])
+    rows: list[list[str | list[str | None] | None]] = []
+    schema = pa.schema([(field, pa.list_(pa.string()) if field in LIST_FIELDS else pa.string()) for field in columns])
 
     def batch() -> pa.RecordBatch:
-        arrays = [pa.array(values, pa.string()) for values in zip(*rows, strict=True)]
+        arrays = [pa.array(values, kind) for values, kind in zip(zip(*rows, strict=True), schema.types, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     for line, record in _read_json_lines(part.file):
-        rows.append([_as_text(record.get(c), part.file.name, line, c) for c in columns.values()])
+        rows.append(
+            [
+                (_as_texts if field in LIST_FIELDS else _as_text)(record.get(column), part.file.name, line, column)
+                for field, column in columns.items()
+            ]
+        )
         if len(rows) == batch_rows:
             yield batch()
             rows.clear()
@@ -344,6 +350,10 @@ def _as_text(value: Any, name: str, line: int, column: str) -> str | None:
     if isinstance(value, (bool, int, float)):
         return json.dumps(value)
     raise UserError(f"column {column!r} in line {line} of {name} holds a list or an object", "write text or a number")
+
+
+def _as_texts(value: Any, name: str, line: int, column: str) -> list[str | None]:
+    return [_as_text(entry, name, line, column) for entry in (value if isinstance(value, list) else [value])]
 
 
 def _first_line(error: BaseException) -> str:

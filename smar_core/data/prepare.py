@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from smar_core.artifact import create_artifact, table_files, write_json
 from smar_core.config import PrepareConfig, RuntimeConfig
 from smar_core.data.beam_runner import pack, run_pipeline, shard_of, unpack, watch_files
-from smar_core.data.catalogue import ABSENT, CleanItems, WriteItems, summarise_items
+from smar_core.data.catalogue import CleanItems, WriteItems, summarise_items
 from smar_core.data.click_log import (
     CleanSessions,
     CountClicks,
@@ -78,13 +78,13 @@ def prepare_data(
         num_rows = {"items": counters["num_item_rows"], "clicks": counters["num_click_rows"]}
         _check_rows(num_rows, sources)
         check_reject_share(rejects, num_rows, config.max_reject_share)
-        _check_pictures(items, config.max_reject_share)
+        _check_pictures(rejects, counters["num_images_given"], config.max_reject_share)
         pairs, queries = _read(outputs.clicks, "pairs"), _read(outputs.clicks, "queries")
         _check_splits(queries, sources)
 
         reasons = count_reasons(rejects)
         write_json(outputs.rejects / "reasons.json", reasons)
-        item_statistics = summarise_items(items, config, reasons["items"])
+        item_statistics = summarise_items(items, config, reasons, counters)
         write_json(outputs.items / "statistics.json", item_statistics)
         split = TimeSplit.of(*_read_span(scratch), config)
         click_statistics = summarise_clicks(pairs, queries, counters, sum(reasons["clicks"].values()), split)
@@ -144,7 +144,7 @@ def _build(pipeline: beam.Pipeline, sources: Sources, outputs: PrepareOutputs, c
         [(shard, b"") for shard in range(config.num_shards)]
     )  # even an empty one is written
     items = _read_source(pipeline, "items", sources.items, sources, _ITEM_BATCH_ROWS, scratch) | "clean items" >> beam.ParDo(
-        CleanItems(config.num_shards)
+        CleanItems(config)
     ).with_outputs("rejects", main="rows")
     written = (
         (items.rows, shards) | "item rows" >> beam.Flatten() | "items by shard" >> beam.GroupByKey()
@@ -223,16 +223,15 @@ def _check_rows(num_rows: Mapping[str, int], sources: Sources) -> None:
         raise UserError(f"click log {sources.clicks} holds no row", "give a log with clicks")
 
 
-def _check_pictures(items: pa.Table, max_share: float) -> None:
-    """Check that not too many of the pictures that should be there are broken."""
-    problems = items["image_problem"].to_pylist()
-    broken = [row for row, problem in enumerate(problems) if problem not in {None, ABSENT}]
-    num_given = len(problems) - problems.count(ABSENT)
-    if len(broken) > max_share * num_given:
-        example = items["item_id"][broken[0]].as_py()
+def _check_pictures(rejects: pa.Table, num_given: int, max_share: float) -> None:
+    """Check that not too many of the pictures that were given are broken."""
+    broken = rejects.filter(pc.equal(rejects["source"], "images"))
+    if broken.num_rows > max_share * num_given:
+        example = broken.slice(0, 1).to_pylist()[0]
         raise UserError(
-            f"{len(broken)} of {num_given} pictures of field 'image' cannot be used, more than prepare.max_reject_share "
-            f"({max_share:g}) allows; for example that of item {example!r}: {problems[broken[0]]}",
+            f"{broken.num_rows} of {num_given} pictures of field 'image' cannot be used, more than prepare.max_reject_share "
+            f"({max_share:g}) allows; for example {example['value']!r} in row {example['row']} of {example['file']}: "
+            f"{example['reason']}",
             "mend the pictures or the --images folder, or raise prepare.max_reject_share",
         )
 

@@ -40,11 +40,16 @@ UNKNOWN_ITEM = Reason("item_id", "unknown item", "give the catalogue that the lo
 REASONS = (NO_ITEM_ID, NO_TITLE, CONFLICT, BAD_TIME, NO_QUERY, NO_CLICKED_ITEM, BAD_FLAG, UNKNOWN_ITEM)
 
 
+def broken_picture(problem: str) -> Reason:
+    """Return the reason for which one picture of an item is rejected; the item itself stays."""
+    return Reason("image", problem, "mend the picture")
+
+
 def reject_rows(source: str, file: str, rows: Sequence[int], reason: Reason, values: Iterable[object]) -> pa.Table:
     """Return a table of rejects.
 
     Args:
-        source: "items" or "clicks".
+        source: "items", "clicks" or "images".
         file: Name of the file.
         rows: Rows within the file.
         reason: Why.
@@ -59,13 +64,13 @@ def reject_rows(source: str, file: str, rows: Sequence[int], reason: Reason, val
 def write_rejects(tables: Sequence[pa.Table], path: Path, shard: int, num_shards: int) -> None:
     """Write a shard of rejects in the order of source, file and row."""
     table = pa.concat_tables([REJECTS.empty_table(), *tables])
-    table = table.sort_by([(name, "ascending") for name in ("source", "file", "row", "field", "reason")])
+    table = table.sort_by([(name, "ascending") for name in ("source", "file", "row", "field", "reason", "value")])
     write_parquet(table, REJECTS, path / shard_name("rejects", shard, num_shards))
 
 
 def count_reasons(rejects: pa.Table) -> dict[str, dict[str, int]]:
     """Return the number of rejects by source and reason."""
-    counts: dict[str, dict[str, int]] = {"items": {}, "clicks": {}}
+    counts: dict[str, dict[str, int]] = {"items": {}, "clicks": {}, "images": {}}
     pairs = Counter(zip(rejects["source"].to_pylist(), rejects["reason"].to_pylist(), strict=True))
     for (source, reason), count in pairs.items():
         counts[source][reason] = count
@@ -73,7 +78,7 @@ def count_reasons(rejects: pa.Table) -> dict[str, dict[str, int]]:
 
 
 def check_reject_share(rejects: pa.Table, num_rows: Mapping[str, int], max_share: float) -> None:
-    """Check that not too many rows of any source were rejected.
+    """Check that not too many rows of any source were rejected; rejects of a source without rows here are not looked at.
 
     Args:
         rejects: All of them, in the order of source, file and row.
@@ -83,8 +88,10 @@ def check_reject_share(rejects: pa.Table, num_rows: Mapping[str, int], max_share
     Raises:
         UserError: There are more; it names the commonest reason with an example.
     """
-    for source, reasons in count_reasons(rejects).items():
-        num_rejects, total = sum(reasons.values()), num_rows[source]
+    counts = count_reasons(rejects)
+    for source, total in num_rows.items():
+        reasons = counts[source]
+        num_rejects = sum(reasons.values())
         if num_rejects <= max_share * total:
             continue
         text = min(reasons, key=lambda r: (-reasons[r], r))

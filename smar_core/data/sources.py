@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from smar_core.data.fields import SourceName, check_column_map, find_columns, flag_values, text_values, time_values
+from smar_core.data.fields import SourceName, check_column_map, find_columns, flag_values, time_values, view_values
 from smar_core.data.files import DataFile, digest_inputs, find_data_files, list_files, read_columns, read_file
 from smar_core.data.judgments import read_judgments
 from smar_core.errors import UserError
@@ -86,17 +86,13 @@ def _check_items(sources: Sources, files: list[DataFile]) -> None:
     for file, batch in head:
         if "image" not in batch.schema.names or sources.images is not None:
             continue
-        images = batch.column("image")
-        if pa.types.is_null(images.type) or pa.types.is_binary(images.type) or pa.types.is_large_binary(images.type):
-            continue
-        if pa.types.is_fixed_size_binary(images.type):
-            continue
-        for row, reference in enumerate(text_values(images).to_pylist()):
-            if reference and reference.strip() and "://" not in reference and not reference.startswith("/"):
-                raise UserError(
-                    f"row {row} of {file.name} has the relative image path {reference!r}",
-                    "name the pictures' folder with --images",
-                )
+        for row, views in enumerate(view_values(batch.column("image"))):
+            for view in views:
+                if isinstance(view, str) and "://" not in view and not view.startswith("/"):
+                    raise UserError(
+                        f"row {row} of {file.name} has the relative image path {view!r}",
+                        "name the pictures' folder with --images",
+                    )
 
 
 def _check_clicks(sources: Sources, files: list[DataFile]) -> None:

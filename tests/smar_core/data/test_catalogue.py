@@ -10,7 +10,10 @@ def batch(**columns: list) -> pa.RecordBatch:
 
 def test_text_is_cleaned_and_case_kept() -> None:
     rows, rejects = clean_items(
-        batch(item_id=[" 1 "], title=["\uff32ed \x07 Shirt\n"], brand=[None], category=["Apparel>  Topwear > > Shirts "]), "f", 0
+        batch(item_id=[" 1 "], title=["\uff32ed \x07 Shirt\n"], brand=[None], category=["Apparel>  Topwear > > Shirts "]),
+        "f",
+        0,
+        3,
     )
     (row,) = rows.to_pylist()
     assert (row["item_id"], row["title"], row["brand"]) == ("1", "Red Shirt", "")
@@ -19,32 +22,33 @@ def test_text_is_cleaned_and_case_kept() -> None:
 
 
 def test_rows_without_id_or_title_are_rejects() -> None:
-    rows, rejects = clean_items(batch(item_id=["1", "", None, "4"], title=["a", "b", "c", " \x00"]), "f.csv", 10)
+    rows, rejects = clean_items(batch(item_id=["1", "", None, "4"], title=["a", "b", "c", " \x00"]), "f.csv", 10, 3)
     assert rows["item_id"].to_pylist() == ["1"]
     found = {(r["file"], r["row"], r["reason"]) for table in rejects for r in table.to_pylist()}
     assert found == {("f.csv", 11, "no item_id"), ("f.csv", 12, "no item_id"), ("f.csv", 13, "no title")}
 
 
 def test_whole_numbers_are_ids() -> None:
-    rows, _ = clean_items(pa.RecordBatch.from_pydict({"item_id": [7], "title": ["a"]}), "f", 0)
+    rows, _ = clean_items(pa.RecordBatch.from_pydict({"item_id": [7], "title": ["a"]}), "f", 0, 3)
     assert rows["item_id"].to_pylist() == ["7"]
 
 
 def test_pictures_are_bytes_or_references() -> None:
-    as_bytes, _ = clean_items(batch(image=[b"JPEG"]), "f", 0)
-    as_path, _ = clean_items(batch(image=[" a/1.jpg "]), "f", 0)
-    absent, _ = clean_items(batch(image=pa.array([None])), "f", 0)
-    assert [(t["image"][0].as_py(), t["image_reference"][0].as_py()) for t in (as_bytes, as_path, absent)] == [
-        (b"JPEG", None),
-        (None, "a/1.jpg"),
-        (None, None),
+    given = (pa.array([b"JPEG"]), pa.array([" a/1.jpg "]), pa.array([None]), pa.array([["1", " ", "2"]]))
+    tables = [clean_items(batch(image=image), "f", 0, 1)[0] for image in given]
+    names = ("images", "image_references", "num_images_left_out")
+    assert [tuple(table[name][0].as_py() for name in names) for table in tables] == [
+        ([b"JPEG"], [], 0),
+        ([], ["a/1.jpg"], 0),
+        ([], [], 0),
+        ([], ["1"], 1),
     ]
 
 
 def merge(*rows: tuple) -> tuple[list[str], list[tuple[int, str]]]:
     """Merge rows of (item_id, title, image); return the ids kept and (row, id) of the rejects."""
     columns = {name: [row[place] for row in rows] for place, name in enumerate(("item_id", "title"))}
-    table, _ = clean_items(batch(**columns, image=pa.array([row[2] for row in rows], pa.binary())), "f", 0)
+    table, _ = clean_items(batch(**columns, image=pa.array([row[2] for row in rows], pa.binary())), "f", 0, 3)
     items, rejects = merge_items(table)
     return [item["item_id"] for item in items], [(r["row"], r["value"]) for r in rejects.to_pylist()]
 

@@ -1,3 +1,4 @@
+import io
 import json
 import logging
 from collections.abc import Callable
@@ -9,12 +10,13 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from tokenizers import Tokenizer
 
 from smar_core.artifact import Artifact, open_artifact
 from smar_core.config import PipelineConfig, PrepareConfig
 from smar_core.data.prepare import prepare_data
-from smar_core.data.sources import PrepareOutputs, Sources
+from smar_core.data.sources import PrepareOutputs, Sources, check_inputs
 from smar_core.errors import UserError
 from smar_core.stage import StageContext
 
@@ -80,16 +82,21 @@ def test_statistics_and_rejects(prepared) -> None:
     ]
     assert statistics["num_clicks"] == sum(split["num_clicks"] for split in statistics["splits"].values())
     assert statistics["splits"]["test"]["start"] == statistics["splits"]["validation"]["end"]
-    assert prepared.rejects.read_json("reasons.json") == {"items": {}, "clicks": {"blank query": 1, "unknown item": 1}}
+    reasons = prepared.rejects.read_json("reasons.json")
+    assert (reasons["items"], reasons["clicks"]) == ({}, {"blank query": 1, "unknown item": 1})
+    assert list(reasons["images"].values()) == [1]
     rejects = prepared.rejects.read_table("rejects").to_pylist()
-    assert {(r["file"], r["field"], r["value"]) for r in rejects} == {
-        ("clicks.parquet", "query", " \t"),
-        ("clicks.parquet", "item_id", "gone"),
+    assert {(r["source"], r["file"], r["field"], r["value"]) for r in rejects} == {
+        ("clicks", "clicks.parquet", "query", " \t"),
+        ("clicks", "clicks.parquet", "item_id", "gone"),
+        ("images", "items.parquet", "image", "picture 1 of item i33"),
     }
     assert prepared.items.read_json("statistics.json") == {
         "num_items": 35,
         "num_with_image": 33,
+        "num_images": 33,
         "num_undecodable_images": 1,
+        "num_images_left_out": 0,
         "num_rejects": 0,
         "image_width_px": 16,
         "image_height_px": 16,
@@ -197,6 +204,80 @@ def test_the_span_is_that_of_all_parsable_events(prepare, sources: Sources, prep
     pq.write_table(pa.concat_tables([log, pa.Table.from_pylist([last], log.schema)]), tmp_path / "clicks.parquet")
     with pytest.raises(UserError, match=r"no usable click in the validation days; .*prepare.validation_share"):
         prepare(replace(sources, clicks=str(tmp_path / "clicks.parquet")))
+
+
+def with_views(sources: Sources, tmp_path: Path, views: Callable[[dict], list | None]) -> Sources:
+    """Return sources whose catalogue has a list of pictures in the column "image"."""
+    items = pq.read_table(sources.items)
+    column = pa.array([views(row) for row in items.to_pylist()], pa.list_(pa.binary()))
+    pq.write_table(items.set_column(4, "image", column), tmp_path / "items.parquet")
+    return replace(sources, items=str(tmp_path / "items.parquet"))
+
+
+def picture_of(colour: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_lists_of_one_picture_are_what_pictures_are(prepare, sources: Sources, prepared, tmp_path: Path) -> None:
+    lists = with_views(sources, tmp_path, lambda row: None if row["image"] is None else [None, row["image"], b""])
+    artifacts = prepare(lists)
+    assert {kind: artifact.digest for kind, artifact in artifacts.items()} == {
+        kind: getattr(prepared, kind).digest for kind in KINDS
+    }
+
+
+def test_views_stand_side_by_side_in_the_order_of_their_list(prepare, sources: Sources, tmp_path: Path, tiny_config) -> None:
+    """The first two of four count; a broken one leaves the others; an item needs but one."""
+    red, blue, green, broken = picture_of("red"), picture_of("blue"), picture_of("green"), b"broken"
+    views = {"i00": [red, blue, green, red], "i01": [broken, blue], "i02": [broken, broken], "i03": []}
+    config = tiny_config.prepare.model_copy(update={"max_views": 2, "max_reject_share": 0.2})
+    given = with_views(sources, tmp_path, lambda row: views.get(row["item_id"], [green]))
+    artifacts = prepare(given, config=config)
+    pictures = artifacts["items"].read_table("images").to_pylist()
+    colours = [(p["item_id"], tuple(p["pixels"][:3])) for p in pictures if p["item_id"] in views]
+    assert sorted(colours, key=lambda entry: entry[0]) == [
+        ("i00", (255, 0, 0)),
+        ("i00", (0, 0, 255)),
+        ("i01", (0, 0, 255)),
+    ]
+    items = artifacts["items"].read_table("items").to_pylist()
+    ids = [p["item_id"] for p in pictures]
+    assert list(dict.fromkeys(ids)) == [i["item_id"] for i in items if i["has_image"]]
+    assert {i["item_id"]: i["image_problem"] for i in items if not i["has_image"]} == {
+        "i02": "it is no picture of a known format",
+        "i03": "absent",
+    }
+    statistics = artifacts["items"].read_json("statistics.json")
+    names = ("num_with_image", "num_images", "num_undecodable_images", "num_images_left_out", "num_rejects")
+    assert [statistics[name] for name in names] == [33, 34, 3, 2, 0]
+    rejects = artifacts["rejects"].read_table("rejects").to_pylist()
+    assert sorted((r["row"], r["value"]) for r in rejects if r["source"] == "images") == [
+        (1, "picture 1 of item i01"),
+        (2, "picture 1 of item i02"),
+        (2, "picture 2 of item i02"),
+    ]
+    again = prepare(given, "again", num_workers=2, config=config)
+    assert {kind: artifact.digest for kind, artifact in again.items()} == {k: a.digest for k, a in artifacts.items()}
+
+
+def test_json_lines_name_several_pictures(prepare, sources: Sources, tmp_path: Path) -> None:
+    """A list, one path as text, and none: JSON lines may mix them."""
+    (tmp_path / "pictures").mkdir()
+    for colour in ("red", "blue"):
+        (tmp_path / "pictures" / f"{colour}.png").write_bytes(picture_of(colour))
+    images = {"i00": ["red.png", "blue.png"], "i01": "blue.png"}
+    rows = [row | {"image": images.get(row["item_id"])} for row in pq.read_table(sources.items).to_pylist()]
+    (tmp_path / "items.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    given = replace(sources, items=str(tmp_path / "items.jsonl"), images=str(tmp_path / "pictures"))
+    assert check_inputs(given).keys() == {"items", "clicks", "images"}
+    pictures = prepare(given)["items"].read_table("images").to_pylist()
+    assert sorted((p["item_id"], tuple(p["pixels"][:3])) for p in pictures) == [
+        ("i00", (0, 0, 255)),
+        ("i00", (255, 0, 0)),
+        ("i01", (0, 0, 255)),
+    ]
 
 
 @pytest.mark.parametrize(

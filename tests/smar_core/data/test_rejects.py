@@ -29,8 +29,12 @@ def rejects(num_blank: int, num_unknown: int) -> pa.Table:
 
 
 def test_reasons_are_counted_by_source() -> None:
-    assert count_reasons(rejects(1, 2)) == {"items": {"no title": 1}, "clicks": {"blank query": 1, "unknown item": 2}}
-    assert count_reasons(REJECTS.empty_table()) == {"items": {}, "clicks": {}}
+    assert count_reasons(rejects(1, 2)) == {
+        "items": {"no title": 1},
+        "clicks": {"blank query": 1, "unknown item": 2},
+        "images": {},
+    }
+    assert count_reasons(REJECTS.empty_table()) == {"items": {}, "clicks": {}, "images": {}}
 
 
 def test_the_share_is_of_each_source_and_the_limit_itself_passes() -> None:

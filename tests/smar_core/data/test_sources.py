@@ -102,6 +102,9 @@ def test_relative_image_paths_need_their_folder(sources: Sources, tmp_path: Path
     relative = replace(sources, items=rewrite(items, tmp_path / "items.parquet"))
     with pytest.raises(UserError, match=r"row 1 of items\.parquet has the relative image path 'a/2\.jpg'; .*--images"):
         check_inputs(relative)
+    lists = items.set_column(2, "image", pa.array([["/a/1.jpg"], ["file:///a/1.jpg", "a/2.jpg"]]))
+    with pytest.raises(UserError, match=r"row 1 of lists\.parquet has the relative image path 'a/2\.jpg'"):
+        check_inputs(replace(sources, items=rewrite(lists, tmp_path / "lists.parquet")))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no file"):
         check_inputs(replace(relative, images=str(tmp_path / "empty")))
