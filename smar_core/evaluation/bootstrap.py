@@ -6,6 +6,8 @@ sees the same resamples; subtracting two columns therefore gives the *paired* in
 form was taken for being plain and staying within a measure's range; with fewer than about 30 queries it is too narrow. Left out:
 the spread between training seeds, which is another question, and corrections for looking at many slices.
 
+The intervals of a traffic-weighted mean are wider than those of the plain one: a few queries carry most of the traffic.
+
 Shapes: Q queries, M columns, S resamples.
 """
 
@@ -33,23 +35,29 @@ class Interval:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
-def resample_means(value_QM: Values, num_samples: int, seed: int) -> Values:
+def resample_means(value_QM: Values, num_samples: int, seed: int, weight_Q: Values | None = None) -> Values:
     """Return the means of M columns in S bootstrap resamples of the queries [S, M].
 
     Args:
         value_QM: Values by query; Q > 0.
         num_samples: S.
         seed: Equal seeds draw equal resamples for equal Q, whatever the columns are.
+        weight_Q: Above 0, how much each query counts in a mean; None for all alike. A resample is averaged by the weights of the
+            queries that it drew (a ratio of two sums), so that it is a mean of its own traffic.
     """
     num_queries = len(value_QM)
+    weight_Q = np.ones(num_queries) if weight_Q is None else weight_Q
+    weighted_QM = np.column_stack([value_QM * weight_Q[:, None], weight_Q])
     rng = np.random.default_rng(seed)
     share = np.full(num_queries, 1.0 / num_queries)
     block = max(1, MAX_COUNTS_IN_MEMORY // num_queries)
-    means = [
-        rng.multinomial(num_queries, share, size=min(block, num_samples - start)) @ value_QM / num_queries
-        for start in range(0, num_samples, block)
-    ]
-    return np.concatenate(means)
+    sums = np.concatenate(
+        [
+            rng.multinomial(num_queries, share, size=min(block, num_samples - start)) @ weighted_QM
+            for start in range(0, num_samples, block)
+        ]
+    )
+    return sums[:, :-1] / sums[:, -1:]
 
 
 def percentile_interval(value: float, sample_S: Values, confidence: float) -> Interval:

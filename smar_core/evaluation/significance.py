@@ -8,7 +8,7 @@
   Bonferroni's, but never loses more.
 
 Queries are the unit of all three, so they speak about other queries, not about other training runs. The spread of several
-seeds is reported apart (``SeedComparison``), never mixed into the interval. About 0.1 s for 1,700 queries and 40 columns on one core.
+seeds is reported apart (``SeedComparison``), never mixed into the interval. The test of 1,700 queries and 40 columns takes 0.1 s.
 Left out: the exact test over all 2^Q sign patterns of a handful of queries, and models with random effects of seed and query.
 
 Shapes: Q queries, M columns, S or T seeds, F flips.
