@@ -241,6 +241,9 @@ class EvaluateConfig(Section):
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     batch_size: Positive = Field(256, description="queries or items encoded at a time")
     num_examples: Count = Field(8, description="queries of the report whose results are shown as pictures")
+    reliance: Literal["measured", "skipped"] = Field(
+        "measured", description="rank with shuffled and with blank pictures too; encodes the catalogue twice more"
+    )
     seed: Seed = 0
 
     @model_validator(mode="after")
@@ -307,8 +310,10 @@ class PipelineConfig(Section):
             "loss.alpha": ("text", self.loss.alpha > 0),
             "loss.beta": ("image", self.loss.beta > 0),
             "loss.gamma": ("multimodal", self.loss.gamma > 0),
-            "gate.mode learned": ("multimodal", self.gate.mode == "learned"),
-            f"gate.mode {self.gate.mode}": (self.gate.mode.removeprefix("always_"), self.gate.mode != "learned"),
+            f"gate.mode {self.gate.mode}": (
+                "multimodal" if self.gate.mode == "learned" else self.gate.mode.removeprefix("always_"),
+                True,
+            ),
             **{f"finetune.freeze {tower}": (tower, tower != "query") for tower in self.finetune.freeze},
         }
         for name, (tower, is_wanted) in wanted.items():
