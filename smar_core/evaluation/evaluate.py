@@ -3,8 +3,9 @@
 Every system ranks the whole catalogue exactly; what the approximate index loses is reported apart (``ann``), so that a weak
 index is never mistaken for a weak model. Nothing is tuned here. ``scores.json`` is the run's ``metrics.json``:
 ``{system: {slice: {"num_queries": n, measure: {"value", "low", "high"}}}}``, with ``judged`` of the same form plus counts,
-``ann``, ``differences`` (paired) and ``queries`` (of which days, and how many were used). A slice without a query is left out;
-where no judged query was asked on those days, ``judged`` holds the counts alone.
+``ann``, ``differences`` (paired), ``queries`` (of which days, and how many were used), ``gate``, ``exclusive`` and ``reliance``
+(``diagnosis``) and ``signatures``, a list. A slice without a query is left out; where no judged query was asked on those days,
+``judged`` holds the counts alone.
 
 Judged queries that nobody asked on the evaluated days are counted and left out: both views then speak about the same traffic,
 and a difference between them comes from the judging, not from other queries. The price is that most of a large set of
@@ -15,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
@@ -23,8 +25,11 @@ from smar_core.artifact import Artifact, create_artifact, write_json
 from smar_core.config import EvaluateConfig, RuntimeConfig
 from smar_core.data.judgments import read_judgments
 from smar_core.errors import ArtifactError
-from smar_core.evaluation.examples import build_examples
+from smar_core.evaluation.diagnosis import diagnose
+from smar_core.evaluation.examples import build_examples, build_matches
 from smar_core.evaluation.runs import qrels_lines, ranking_lines, write_lines
+from smar_core.evaluation.shelf import Shelf
+from smar_core.evaluation.signatures import find_signatures
 from smar_core.evaluation.slices import visual_items
 from smar_core.evaluation.systems import encode_test, rank_ann, rank_systems
 from smar_core.evaluation.testset import ClickTest, load_click_test, load_judged_test
@@ -38,7 +43,8 @@ from smar_core.evaluation.views import (
     summarise_views,
 )
 from smar_core.model.device import resolve_device
-from smar_core.report.page import Example, ReportData, render_report
+from smar_core.report.data import Example, Match, ReportData
+from smar_core.report.page import render_report
 from smar_core.retrieval.bundle import Bundle
 from smar_core.retrieval.exact import Ranking
 from smar_core.stage import StageContext
@@ -121,9 +127,21 @@ def evaluate(
             scores["judged"] |= summarise_views([judged_view], config)
             views.append(judged_view)
     context.progress.update("rank and measure", 4, 4)
+    scores |= diagnose(
+        test,
+        encoded,
+        rankings,
+        clicks_view,
+        opened.gate.threshold,
+        finetuned=finetuned,
+        items=items,
+        config=config,
+        device=device,
+        progress=context.progress,
+    )
+    curves = {"pretrain": pretrained.read_table("curve"), "finetune": finetuned.read_table("curve")}
+    scores["signatures"] = [signature.as_json() for signature in find_signatures(scores, curves)]
 
-    recalls = {system: of["R@50"] for system, of in clicks_view.values.items()}
-    examples = build_examples(test, encoded, rankings, recalls, items, config.num_examples)
     stages = {
         "items": items,
         "clicks": clicks,
@@ -132,7 +150,11 @@ def evaluate(
         "gate": gate,
         "finetuned": finetuned,
     }
-    page = render_report(_report_data(scores, stages, opened, examples))
+    shelf = Shelf(items)
+    recalls = {system: of["R@50"] for system, of in clicks_view.values.items()}
+    examples = build_examples(test, encoded, rankings, recalls, shelf, config.num_examples)
+    matches = build_matches(test, encoded, rankings, shelf, config.num_examples)
+    page = render_report(_report_data(scores, curves, stages, opened, examples, matches))
     with create_artifact(output, "evaluation", config_digest=context.config_digest, parents=context.parents) as folder:
         write_json(folder / "scores.json", scores)
         pq.write_table(per_query_table(views, test), folder / "per_query.parquet")
@@ -173,7 +195,12 @@ def _write_trec_files(folder: Path, test: ClickTest, item_ids: Sequence[str], ra
 
 
 def _report_data(
-    scores: Mapping[str, Any], stages: Mapping[str, Artifact], bundle: Bundle, examples: Sequence[Example]
+    scores: Mapping[str, Any],
+    curves: Mapping[str, pa.Table],
+    stages: Mapping[str, Artifact],
+    bundle: Bundle,
+    examples: Sequence[Example],
+    matches: Sequence[Match],
 ) -> ReportData:
     """Gather what the page is made of from the run's artifacts, by stage name."""
     training = {"pretrain": stages["pretrained"], "finetune": stages["finetuned"]}
@@ -182,7 +209,7 @@ def _report_data(
     return ReportData(
         title=PAGE_TITLE,
         scores=scores,
-        curves={stage: artifact.read_table("curve") for stage, artifact in training.items()},
+        curves=curves,
         training={stage: artifact.read_json("training.json") for stage, artifact in training.items()},
         gate_report=stages["gate"].read_json("gate_report.json"),
         gate_probabilities=looked_at["probability"].to_pylist(),
@@ -191,4 +218,5 @@ def _report_data(
         drift=stages["synthetic"].read_json("drift.json"),
         bundle=bundle.settings,
         examples=examples,
+        matches=matches,
     )

@@ -1,29 +1,26 @@
-"""Queries that the report shows with pictures: chosen by a rule, not by hand.
+"""Queries and products that the report shows with pictures: chosen by a rule, not by hand.
 
-Half are the biggest wins of the routed search over the text index in R@50, a quarter its biggest losses, the rest queries
-drawn without looking at the result (the smallest query ids, which are hashes). Too few wins or losses leave more of the rest.
-Many queries gain equally much; of those, the ones whose clicked products stand among the pictures shown come first.
+Of the queries, half are the biggest wins of the routed search over the text index in R@50, a quarter its biggest losses, the
+rest drawn without looking at the result (the smallest query ids, which are hashes). Too few wins or losses leave more of the
+rest. Many queries gain equally much; of those, the ones whose clicked products stand among the pictures shown come first. The
+products are exclusive matches, by the rule of ``exclusive.choose_pairs``.
 """
 
-import io
 from collections.abc import Mapping
 
 import numpy as np
-import pyarrow as pa
-from PIL import Image
 
-from smar_core.artifact import Artifact
+from smar_core.evaluation.diagnosis import has_two_indexes
+from smar_core.evaluation.exclusive import NOT_RANKED, choose_pairs, ranks_of
 from smar_core.evaluation.measures import Values
+from smar_core.evaluation.shelf import Shelf
 from smar_core.evaluation.systems import EncodedTest
 from smar_core.evaluation.testset import ClickTest
-from smar_core.model.pictures import PictureStore
-from smar_core.report.page import Example, ResultItem
+from smar_core.report.data import Example, Match, ResultItem
 from smar_core.retrieval.exact import NO_ITEM, Ranking
 
 NUM_RESULTS = 8
 """Products shown of a ranking."""
-
-JPEG_QUALITY = 85
 
 
 def choose_queries(gain_Q: Values, shown_gain_Q: Values, num_examples: int) -> list[int]:
@@ -49,7 +46,7 @@ def build_examples(
     encoded: EncodedTest,
     rankings: Mapping[str, Ranking],
     recalls: Mapping[str, Values],
-    items: Artifact,
+    shelf: Shelf,
     num_examples: int,
 ) -> list[Example]:
     """Return the chosen queries with what ``model`` and ``text_only`` found; none when these are one, or one is not there.
@@ -59,12 +56,11 @@ def build_examples(
         encoded: The gate's answers.
         rankings: By system.
         recalls: R@50 [Q] by system.
-        items: Artifact with titles and pictures.
+        shelf: Titles and pictures.
         num_examples: How many.
     """
     if "text_only" not in rankings or encoded.modalities == ("text",):
         return []
-    shelf = _Shelf(items)
     shown = {system: test.qrels.grades_of(rankings[system].rows_QK[:, :NUM_RESULTS]) > 0 for system in ("model", "text_only")}
     shown_gain_Q = shown["model"].sum(axis=1) - shown["text_only"].sum(axis=1)
     return [
@@ -72,8 +68,8 @@ def build_examples(
             query=test.queries[place],
             probability=float(encoded.probabilities[place]),
             routed_to=encoded.modalities[encoded.route[place]],
-            text_only=shelf.results(rankings["text_only"], test, place),
-            routed=shelf.results(rankings["model"], test, place),
+            text_only=_results(shelf, rankings["text_only"], test, place),
+            routed=_results(shelf, rankings["model"], test, place),
             recall_text_only=float(recalls["text_only"][place]),
             recall_routed=float(recalls["model"][place]),
         )
@@ -81,36 +77,49 @@ def build_examples(
     ]
 
 
-class _Shelf:
-    """Titles and pictures by catalogue row (the order of the ids)."""
+def build_matches(
+    test: ClickTest, encoded: EncodedTest, rankings: Mapping[str, Ranking], shelf: Shelf, num_matches: int
+) -> list[Match]:
+    """Return clicked products that one index alone finds, half of each; none where there are no two indexes.
 
-    def __init__(self, items: Artifact) -> None:
-        table = items.read_table("items", ["item_id", "title", "brand", "category"])
-        item_ids = table["item_id"].to_pylist()
-        self._order = np.array(sorted(range(len(item_ids)), key=item_ids.__getitem__))
-        self._table = table
-        self._pictures = PictureStore.open(items)
-
-    def results(self, ranking: Ranking, test: ClickTest, place: int) -> tuple[ResultItem, ...]:
-        rows = ranking.rows_QK[place, :NUM_RESULTS]
-        rows = rows[rows != NO_ITEM]
-        relevant = set(test.qrels.row_E[test.qrels.query_E == place].tolist())
-        records = self._table.take(pa.array(self._order[rows])).to_pylist()
-        scores = ranking.scores_QK[place].tolist()
-        pixels_RVHWC, has_view_RV = self._pictures.take(self._order[rows])
-        return tuple(
-            ResultItem(
-                **record,
-                score=scores[rank],
-                is_relevant=int(row) in relevant,
-                picture=encode_jpeg(pixels_RVHWC[rank, 0].numpy()) if has_view_RV[rank, 0] else None,
+    Args:
+        test: The test queries.
+        encoded: The gate's answers.
+        rankings: By system.
+        shelf: Titles and pictures.
+        num_matches: Most products to show.
+    """
+    if not has_two_indexes(encoded):
+        return []
+    ranks = {name: ranks_of(rankings[system].rows_QK, test.qrels) for name, system in _INDEX_SYSTEMS.items()}
+    matches = []
+    for name, other in (("multimodal", "text"), ("text", "multimodal")):
+        entries = choose_pairs(ranks[name], ranks[other], test.qrels, num_matches // 2)
+        for entry, record in zip(entries, shelf.take(test.qrels.row_E[entries]), strict=True):
+            other_rank = int(ranks[other][entry])
+            matches.append(
+                Match(
+                    query=test.queries[test.qrels.query_E[entry]],
+                    found_by=name,
+                    rank=int(ranks[name][entry]),
+                    other_rank=None if other_rank == NOT_RANKED else other_rank,
+                    title=record["title"],
+                    category=record["category"],
+                    picture=record["picture"],
+                )
             )
-            for rank, (row, record) in enumerate(zip(rows, records, strict=True))
-        )
+    return matches
 
 
-def encode_jpeg(pixels_HWC: np.ndarray) -> bytes:
-    """Return an RGB picture, uint8 [H, W, 3], as JPEG."""
-    out = io.BytesIO()
-    Image.fromarray(pixels_HWC).save(out, "JPEG", quality=JPEG_QUALITY)
-    return out.getvalue()
+_INDEX_SYSTEMS = {"multimodal": "multimodal", "text": "text_only"}
+
+
+def _results(shelf: Shelf, ranking: Ranking, test: ClickTest, place: int) -> tuple[ResultItem, ...]:
+    rows = ranking.rows_QK[place, :NUM_RESULTS]
+    rows = rows[rows != NO_ITEM]
+    relevant = set(test.qrels.row_E[test.qrels.query_E == place].tolist())
+    scores = ranking.scores_QK[place].tolist()
+    return tuple(
+        ResultItem(**record, score=scores[rank], is_relevant=int(row) in relevant)
+        for rank, (row, record) in enumerate(zip(rows, shelf.take(rows), strict=True))
+    )

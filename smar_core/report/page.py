@@ -8,7 +8,7 @@ curve) is left out of the page. Everything that came from the data is escaped by
 import base64
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jinja2
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from smar_core import __version__
 from smar_core.report import charts
+from smar_core.report.data import ReportData
 from smar_core.schemas import SPLITS
 
 Cell = Mapping[str, float]
@@ -48,83 +49,6 @@ MAXIMUM = "_max"
 _LINE_STYLES = {"text": "text", "image": "image", "multimodal": "multimodal"}
 """CSS class of a curve; any other one is drawn in the colour of the text."""
 _STAGE_NAMES = {"pretrain": "Pre-training", "finetune": "Fine-tuning"}
-
-
-@dataclass(frozen=True)
-class ResultItem:
-    """One product of a ranking.
-
-    Attributes:
-        item_id: Of the catalogue.
-        title: To show.
-        brand: To show, "" when absent.
-        category: Path, "" when absent.
-        score: Cosine of query and item.
-        is_relevant: It was clicked for the query on the test days.
-        picture: JPEG, or None.
-    """
-
-    item_id: str
-    title: str
-    brand: str
-    category: str
-    score: float
-    is_relevant: bool
-    picture: bytes | None
-
-
-@dataclass(frozen=True)
-class Example:
-    """A test query with what text alone and what the routed search found for it, best first.
-
-    Attributes:
-        query: Normalised.
-        probability: P(q).
-        routed_to: Index that answered the routed search.
-        text_only: Results of the text index.
-        routed: Results of the routed search.
-        recall_text_only: R@50 of the text index for this query.
-        recall_routed: R@50 of the routed search for this query.
-    """
-
-    query: str
-    probability: float
-    routed_to: str
-    text_only: tuple[ResultItem, ...]
-    routed: tuple[ResultItem, ...]
-    recall_text_only: float
-    recall_routed: float
-
-
-@dataclass(frozen=True)
-class ReportData:
-    """Everything that the page is made of; an empty mapping or sequence leaves its part out.
-
-    Attributes:
-        title: Of the page.
-        scores: As in ``metrics.json``: systems by slice and measure, and "judged" and "ann".
-        curves: Tables of ``schemas.CURVE`` by stage, "pretrain" and "finetune".
-        training: ``training.json`` by stage.
-        gate_report: ``gate_report.json``.
-        gate_probabilities: P(q) of the validation queries.
-        gate_is_visual: Whether most clicks of each of them are on visual items.
-        statistics: ``statistics.json`` of "items" and "clicks".
-        drift: ``drift.json`` of the synthetic queries.
-        bundle: ``bundle.json``.
-        examples: Queries to show with pictures.
-    """
-
-    title: str
-    scores: Mapping[str, Any]
-    curves: Mapping[str, pa.Table] = field(default_factory=dict)
-    training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    gate_report: Mapping[str, Any] = field(default_factory=dict)
-    gate_probabilities: Sequence[float] = ()
-    gate_is_visual: Sequence[bool] = ()
-    statistics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    drift: Mapping[str, Any] = field(default_factory=dict)
-    bundle: Mapping[str, Any] = field(default_factory=dict)
-    examples: Sequence[Example] = ()
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from smar_core.artifact import Artifact, open_artifact
 from smar_core.config import EvaluateConfig, ExportConfig, RuntimeConfig
 from smar_core.errors import ArtifactError, UserError
 from smar_core.evaluation.evaluate import evaluate
-from smar_core.evaluation.examples import encode_jpeg
 from smar_core.evaluation.runs import read_qrels, read_run
+from smar_core.evaluation.shelf import encode_jpeg
 from smar_core.evaluation.testset import load_click_test
 from smar_core.retrieval.export import export_embeddings
 from smar_core.stage import StageContext
@@ -69,7 +69,7 @@ def scores(evaluated: tuple[Artifact, dict[str, float]]) -> dict[str, Any]:
 
 
 def test_scores_have_the_contract_form(scores: dict[str, Any]) -> None:
-    assert set(scores) == SYSTEMS | {"judged", "ann", "differences", "queries"}
+    assert set(scores) == SYSTEMS | {"judged", "ann", "differences", "queries", "gate", "exclusive", "reliance", "signatures"}
     for system in SYSTEMS:
         assert {name: part["num_queries"] for name, part in scores[system].items()} == {
             "overall": 4,

@@ -10,7 +10,8 @@ import pytest
 
 from smar_core import schemas
 from smar_core.data.demo_pictures import COLOURS, SHAPES, draw_product
-from smar_core.report.page import Example, ReportData, ResultItem, render_report
+from smar_core.report.data import Example, ReportData, ResultItem
+from smar_core.report.page import render_report
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 
