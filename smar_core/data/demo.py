@@ -2,8 +2,11 @@
 
 ``smar demo`` runs the whole pipeline on it, so that a newcomer sees what SMAR is for in minutes, without a download. Colour
 and pattern of a visual product are mostly left out of its title, so only the picture shows them, while two thirds of the
-fashion queries name them; books, drives, bulbs and their like are told apart by words, and their pictures say nothing. The
-log has a real one's habits (position bias, chance clicks, queries that recur by Zipf's law beside ones seen once) and
+fashion queries name them; books, drives, bulbs and their like are told apart by words, and their pictures say nothing. An item
+has three pictures: the whole product, a close look, and its carton, which hides colour and pattern. The carton comes first
+with every third item, where a model that sees one picture alone (``prepare.max_views=1``) is left with the words.
+
+The log has a real one's habits (position bias, chance clicks, queries that recur by Zipf's law beside ones seen once) and
 faults (a crawler, duplicates, blank queries, items that left the shop, missing and broken pictures), each rare enough that
 preparation accepts it.
 
@@ -22,7 +25,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from smar_core.data.demo_pictures import COLOURS, Pattern, draw_product
+from smar_core.data.demo_pictures import COLOURS, Pattern, View, draw_product
 from smar_core.errors import UserError
 
 NUM_DAYS = 60
@@ -37,7 +40,8 @@ _FRESH_QUERY_SHARE = 0.15  # of the sessions; their queries mostly occur once
 _SESSIONS_PER_ITEM = 10 / 3
 _POOL_PER_ITEM = 1.0
 _CRAWLER_EVENTS = 300
-_NO_IMAGE_EVERY, _BROKEN_IMAGE_ITEM = 97, 13
+_NO_IMAGE_EVERY, _BROKEN_IMAGE_ITEM, _BROKEN_VIEW_ITEM = 97, 13, 29
+_CARTON_FIRST_EVERY = 3
 
 # Chance of a click on an item that was looked at, by how well it meets the query's wishes, and of looking at a position.
 _CLICK_CHANCE: Mapping[int, float] = {3: 0.5, 2: 0.07, 1: 0.02, 0: 0.005}
@@ -206,17 +210,23 @@ def _items_table(products: Sequence[_Product], rng: random.Random) -> pa.Table:
             "title": pa.array([p.title for p in products], pa.string()),
             "brand": pa.array([p.brand for p in products], pa.string()),
             "category": pa.array([p.range.category for p in products], pa.string()),
-            "image": pa.array([_picture(n, p, rng) for n, p in enumerate(products)], pa.binary()),
+            "image": pa.array([_pictures(n, p, rng) for n, p in enumerate(products)], pa.list_(pa.binary())),
         }
     )
 
 
-def _picture(number: int, product: _Product, rng: random.Random) -> bytes | None:
+def _pictures(number: int, product: _Product, rng: random.Random) -> list[bytes] | None:
+    """Return an item's three pictures; a few items have a broken one, nothing but a broken one, or none."""
+    if number % _NO_IMAGE_EVERY == _NO_IMAGE_EVERY - 1:
+        return None
+    views: tuple[View, ...] = ("packed", "front", "close") if number % _CARTON_FIRST_EVERY == 0 else ("front", "close", "packed")
+    shape, colour = product.range.shape, product.values.get("colour")
     image_format = "PNG" if number % 5 == 0 else "JPEG"
-    picture = draw_product(product.range.shape, product.values.get("colour"), product.pattern, rng, image_format=image_format)
+    pictures = [draw_product(shape, colour, product.pattern, rng, view=view, image_format=image_format) for view in views]
+    broken = pictures[1][: len(pictures[1]) // 3]
     if number == _BROKEN_IMAGE_ITEM:
-        return picture[: len(picture) // 3]
-    return None if number % _NO_IMAGE_EVERY == _NO_IMAGE_EVERY - 1 else picture
+        return [broken]
+    return [pictures[0], broken, pictures[2]] if number == _BROKEN_VIEW_ITEM else pictures
 
 
 def _make_pool(products: Sequence[_Product], rng: random.Random) -> dict[str, _Search]:

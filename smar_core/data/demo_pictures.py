@@ -1,4 +1,4 @@
-"""Product pictures of the demo shop, drawn with Pillow: a silhouette filled with a colour and a pattern.
+"""Product pictures of the demo shop, drawn with Pillow: a silhouette filled with a colour and a pattern, or packed in a carton.
 
 Shapes are data: primitives in a square of 100 x 100 units, y downwards. A picture is drawn four times too large and scaled
 down, which is all the anti-aliasing that 64 px need. It takes about 3 ms. No photograph, no text, no light: a small
@@ -20,6 +20,7 @@ _UNIT_PX = _CANVAS_PX / 100
 
 Rgb = tuple[int, int, int]
 Pattern = Literal["plain", "striped", "dotted", "checked"]
+View = Literal["front", "close", "packed"]
 
 COLOURS: Mapping[str, Rgb] = {
     "red": (208, 36, 44),
@@ -37,6 +38,9 @@ COLOURS: Mapping[str, Rgb] = {
 
 _BACKGROUNDS: tuple[Rgb, ...] = ((226, 230, 234), (234, 228, 220), (222, 232, 226), (232, 226, 234))
 _GENERIC: tuple[Rgb, ...] = ((196, 200, 204), (182, 176, 168), (150, 164, 172))
+_CARTON: Rgb = (198, 164, 122)
+_CARTON_CORNERS = ((6.0, 10.0), (94.0, 94.0))
+_SHRINK: Mapping[View, tuple[float, float]] = {"front": (0.84, 0.96), "close": (1.4, 1.6), "packed": (0.5, 0.6)}
 
 
 @dataclass(frozen=True)
@@ -157,32 +161,39 @@ SHAPES = tuple(_SHAPES)
 """Names of what can be drawn."""
 
 
-def draw_product(shape: str, colour: str | None, pattern: Pattern, rng: random.Random, *, image_format: str = "JPEG") -> bytes:
-    """Draw one product.
+def draw_product(
+    shape: str, colour: str | None, pattern: Pattern, rng: random.Random, *, view: View = "front", image_format: str = "JPEG"
+) -> bytes:
+    """Draw one product from one point of view.
 
     Args:
         shape: One of ``SHAPES``.
         colour: One of ``COLOURS``; None takes a grey that says nothing about the product.
         pattern: Of the fabric.
         rng: Source of tint, stripe direction, place and size; the picture is a function of it and of the other arguments.
+        view: The whole product; a close look at its middle; or its carton, which shows its shape alone.
         image_format: "JPEG" or "PNG".
 
     Returns:
         The encoded picture, RGB, ``SIDE_PX`` wide and high.
     """
-    base = _jitter(COLOURS[colour] if colour else rng.choice(_GENERIC), rng)
-    fabric = _draw_fabric(base, pattern, rng)
+    is_packed = view == "packed"
+    base = _jitter(_CARTON if is_packed else COLOURS[colour] if colour else rng.choice(_GENERIC), rng)
+    fabric = Image.new("RGB", (_CANVAS_PX, _CANVAS_PX), _darken(base, 0.7)) if is_packed else _draw_fabric(base, pattern, rng)
     background = rng.choice(_BACKGROUNDS)
-    shrink, shift_x, shift_y = rng.uniform(0.84, 0.96), rng.uniform(-3, 3), rng.uniform(-3, 3)
+    shrink, shift_x, shift_y = rng.uniform(*_SHRINK[view]), rng.uniform(-3, 3), rng.uniform(-3, 3)
 
     picture = Image.new("RGB", (_CANVAS_PX, _CANVAS_PX), background)
     outline = _darken(base if sum(base) < sum(background) - 60 else background, 0.55)
+    if is_packed:
+        carton = _Mark("box", _CARTON_CORNERS)
+        picture.paste(base, mask=_draw_mask(carton, [(x * _UNIT_PX, y * _UNIT_PX) for x, y in carton.points]))
     for mark in _SHAPES[shape]:
         points = [
             (((x - 50) * shrink + 50 + shift_x) * _UNIT_PX, ((y - 50) * shrink + 50 + shift_y) * _UNIT_PX) for x, y in mark.points
         ]
         mask = _draw_mask(mark, points)
-        if mark.ink == "fabric":
+        if mark.ink == "fabric" or is_packed:
             _draw_edge(picture, mark, points, outline)
             picture.paste(fabric, mask=mask)
         else:

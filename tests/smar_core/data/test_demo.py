@@ -74,8 +74,8 @@ def test_every_promised_fault_is_there_and_rare(shop: Path) -> None:
     assert 0 < duplicates < 0.01 * len(events)
     assert len(crawler) > 100 and statistics.mean(bool(event["clicked"]) for event in crawler) > 0.9
     assert sum(item["image"] is None for item in items) == NUM_ITEMS // 97
-    broken = [item for item in items if item["image"] is not None and not _is_decodable(item["image"])]
-    assert len(broken) == 1
+    broken = [[not _is_decodable(picture) for picture in item["image"]] for item in items if item["image"] is not None]
+    assert sorted(faults for faults in broken if any(faults)) == [[False, True, False], [True]]
 
 
 def _is_decodable(picture: bytes) -> bool:
@@ -161,6 +161,34 @@ def _mean_colour(picture: bytes) -> tuple[float, float, float]:
     assert image.size == (SIDE_PX, SIDE_PX)
     red, green, blue = image.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
     return red, green, blue
+
+
+def test_an_item_has_three_pictures_and_every_third_shows_its_carton_first(shop: Path) -> None:
+    """A carton is known by its ground: it fills most of the picture, in one colour that no product has."""
+    pictures = [item["image"] for item in pq.read_table(shop / "items.parquet").to_pylist()]
+    for number, views in enumerate(pictures):
+        if views is not None and len(views) == 3 and all(map(_is_decodable, views)):
+            expected = [True, False, False] if number % 3 == 0 else [False, False, True]
+            assert [_is_carton(view) for view in views] == expected, number
+
+
+def _is_carton(picture: bytes) -> bool:
+    """Tell whether the corners of the carton, which no product reaches, have its colour."""
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    corners = [image.getpixel(place) for place in ((7, 10), (56, 10), (7, 57), (56, 57))]
+    return all(abs(part - wanted) < 40 for corner in corners for part, wanted in zip(corner, (198, 164, 122), strict=True))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_carton_hides_colour_and_pattern(shape: str) -> None:
+    cartons = {draw_product(shape, c, p, random.Random(5), view="packed") for c in ("red", "blue") for p in ("plain", "striped")}
+    assert len(cartons) == 1
+
+
+@pytest.mark.parametrize("shape", ["shirt", "sneakers", "backpack"])
+def test_a_close_look_shows_the_colour(shape: str) -> None:
+    red, blue = (_mean_colour(draw_product(shape, c, "plain", random.Random(5), view="close")) for c in ("red", "blue"))
+    assert red[0] > blue[0] + 20 and blue[2] > red[2] + 20
 
 
 def test_patterns_differ_in_their_pixels() -> None:
