@@ -20,8 +20,9 @@ def contrastive_loss(
     excluded_BN: Tensor,
     *,
     kind: LossKind,
-    temperature: float,
+    temperature: float | Tensor,
     margin: float,
+    log_q_N: Tensor | None = None,
 ) -> Tensor:
     """Return each pair's loss [B].
 
@@ -34,13 +35,23 @@ def contrastive_loss(
             max(0, margin - s(positive) + s(negative)), the form DPSR uses.
         temperature: Divides the cosine (info_nce).
         margin: Margin of the cosine (hinge).
+        log_q_N: Log of the probability that an item is in a batch (info_nce), subtracted from its logits: the logQ
+            correction of in-batch negatives, which else push popular items away for being there often.
+
+    Source:
+        logQ: Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019. As there,
+        the positive's logit is corrected too: given which items the batch holds, the odds that one of them is the clicked one
+        are P(item | query) / q(item), so that the optimum is the log of P(item | query) up to a constant of the query. The
+        other form (Khrylchenko et al., RecSys 2025) leaves the positive, which is there by design, as it is.
     """
     score_BN = query_BD @ item_ND.T
-    is_positive_BN = F.one_hot(positive_B, item_ND.shape[0]).bool()
-    is_negative_BN = ~(excluded_BN | is_positive_BN)
+    positive_B1 = positive_B.unsqueeze(1)
     if kind == "info_nce":
-        logits_BN = (score_BN / temperature).masked_fill(~(is_negative_BN | is_positive_BN), -torch.inf)
+        logits_BN = score_BN / temperature
+        if log_q_N is not None:
+            logits_BN = logits_BN - log_q_N
+        logits_BN = logits_BN.masked_fill(excluded_BN.scatter(1, positive_B1, False), -torch.inf)
         return F.cross_entropy(logits_BN, positive_B, reduction="none")
-    positive_score_B1 = score_BN.gather(1, positive_B.unsqueeze(1))
-    violation_BN = F.relu(margin - positive_score_B1 + score_BN) * is_negative_BN
+    is_negative_BN = ~excluded_BN.scatter(1, positive_B1, True)
+    violation_BN = F.relu(margin - score_BN.gather(1, positive_B1) + score_BN) * is_negative_BN
     return violation_BN.sum(dim=1) / is_negative_BN.sum(dim=1).clamp_min(1)

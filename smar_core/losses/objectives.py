@@ -25,12 +25,14 @@ class BatchRelations:
         excluded_BN: True where an item may not serve as a negative.
         has_image_N: Whether the item has an image embedding.
         true_query_T: Rows of the true queries, which are the first T pairs, int64.
+        item_N: Catalogue rows of the batch's items, int64.
     """
 
     positive_B: Tensor
     excluded_BN: Tensor
     has_image_N: Tensor
     true_query_T: Tensor
+    item_N: Tensor
 
 
 class Objective(nn.Module):

@@ -166,7 +166,7 @@ class TrainingLoop:
 
     def _relations(self, batch: Batch) -> BatchRelations:
         has_image = self._pictures.has_image[batch.item] | self._model.config.has_image_fallback
-        arrays = batch.positive, self._negatives.excluded(batch), has_image, batch.true_query
+        arrays = batch.positive, self._negatives.excluded(batch), has_image, batch.true_query, batch.item
         return BatchRelations(*(torch.from_numpy(array).to(self._device) for array in arrays))
 
     def _look(self) -> None:

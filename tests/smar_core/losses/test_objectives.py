@@ -19,7 +19,11 @@ def batch() -> Parts:
     torch.manual_seed(0)
     query, text, image, multimodal = (F.normalize(torch.randn(4, 8), dim=-1) for _ in range(4))
     relations = BatchRelations(
-        torch.arange(4), torch.zeros(4, 4, dtype=torch.bool), torch.tensor([True, True, False, True]), torch.arange(4)
+        torch.arange(4),
+        torch.zeros(4, 4, dtype=torch.bool),
+        torch.tensor([True, True, False, True]),
+        torch.arange(4),
+        torch.arange(4),
     )
     return query, {"text": text, "image": image, "multimodal": multimodal}, relations
 
@@ -44,9 +48,9 @@ def test_item_without_picture_plays_no_part_in_the_image_loss(batch: Parts) -> N
 
 
 def test_image_loss_is_the_mean_over_pairs_with_a_picture(batch: Parts) -> None:
-    query, items, relations = batch
+    query, items, _ = batch
     kept = torch.tensor([0, 1, 3])
-    alone = BatchRelations(torch.arange(3), torch.zeros(3, 3, dtype=torch.bool), torch.ones(3, dtype=torch.bool), kept)
+    alone = BatchRelations(torch.arange(3), torch.zeros(3, 3, dtype=torch.bool), torch.ones(3, dtype=torch.bool), kept, kept)
     objective = PretrainingObjective(LossConfig(alpha=0.0, gamma=0.0))
     assert torch.allclose(objective(*batch)[0], objective(query[kept], {"image": items["image"][kept]}, alone)[0])
 
