@@ -1,13 +1,18 @@
 """Transformer layers of the towers: pre-norm, GELU, attention by ``scaled_dot_product_attention``.
 
-Shapes: B sequences, L tokens (or patches) that ask, M tokens that are asked, E hidden_size, D embed_dim.
+Shapes: B sequences, L tokens (or patches) that ask, M tokens that are asked, T and S all those of a batch laid side by side
+without padding, E hidden_size, D embed_dim.
 Written out rather than taken from ``torch.nn.Transformer*`` because the multimodal tower needs a layer that attends to
 another sequence only (no self-attention before it), and one definition should serve all four towers.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from smar_core.model.packing import Block, Packing
 
 
 class Attention(nn.Module):
@@ -20,18 +25,37 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(hidden_size, 2 * hidden_size)
         self.output = nn.Linear(hidden_size, hidden_size)
 
-    def forward(self, x_BLE: Tensor, context_BME: Tensor, context_mask_BM: Tensor | None) -> Tensor:
-        """Attend from x to context; False in the mask hides a place of the context. Returns [B, L, E]."""
-        batch, length, width = x_BLE.shape
-        query = self.query(x_BLE).view(batch, length, self.num_heads, -1).transpose(1, 2)
-        key, value = (
-            self.key_value(context_BME).view(batch, -1, 2, self.num_heads, width // self.num_heads).permute(2, 0, 3, 1, 4)
+    def forward(self, x_TE: Tensor, context_SE: Tensor, blocks: Sequence[Block]) -> Tensor:
+        """Attend from x to context, block by block. Returns [T, E].
+
+        Args:
+            x_TE: Places that ask, the blocks one after the other.
+            context_SE: Places that are asked, likewise.
+            blocks: Which belong together.
+        """
+        query_TE, key_value_SE = self.query(x_TE), self.key_value(context_SE)
+        parts = zip(
+            blocks,
+            query_TE.split([block.num_rows * block.length for block in blocks]),
+            key_value_SE.split([block.num_rows * block.context_length for block in blocks]),
+            strict=True,
         )
-        mask = None if context_mask_BM is None else context_mask_BM[:, None, None, :]
-        dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
-        out: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, length, width))
+        out: Tensor = self.output(torch.cat([self._attend(*part) for part in parts]))
         return out
+
+    def _attend(self, block: Block, query_TE: Tensor, key_value_SE: Tensor) -> Tensor:
+        width = query_TE.shape[-1]
+        head_size = width // self.num_heads
+        query = query_TE.view(block.num_rows, block.length, self.num_heads, head_size)
+        key, value = key_value_SE.view(block.num_rows, block.context_length, 2, self.num_heads, head_size).unbind(2)
+        mixed = F.scaled_dot_product_attention(
+            query.transpose(1, 2),
+            key.transpose(1, 2),
+            value.transpose(1, 2),
+            attn_mask=None if block.context_mask_BM is None else block.context_mask_BM[:, None, None, :],
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return mixed.transpose(1, 2).reshape(-1, width)
 
 
 class FeedForward(nn.Sequential):
@@ -53,11 +77,12 @@ class SelfAttentionLayer(nn.Module):
         self.feed_forward = FeedForward(hidden_size, inner_size, dropout)
 
     def forward(self, x_BLE: Tensor, mask_BL: Tensor | None) -> Tensor:
-        """Return [B, L, E]; False in the mask hides padding."""
-        normed = self.attention_norm(x_BLE)
-        x_BLE = x_BLE + self.dropout(self.attention(normed, normed, mask_BL))
-        out: Tensor = x_BLE + self.feed_forward(self.feed_forward_norm(x_BLE))
-        return out
+        """Return [B, L, E]; False in the mask hides padding, whose states mean nothing."""
+        packing = Packing.of(x_BLE, mask_BL)
+        x_TE = packing.pack(x_BLE)
+        normed_TE = self.attention_norm(x_TE)
+        x_TE = x_TE + self.dropout(self.attention(normed_TE, normed_TE, packing.blocks))
+        return packing.unpack(x_TE + self.feed_forward(self.feed_forward_norm(x_TE)), x_BLE)
 
 
 class CrossAttentionLayer(nn.Module):
@@ -74,8 +99,9 @@ class CrossAttentionLayer(nn.Module):
 
     def forward(self, text_BLE: Tensor, image_BME: Tensor, image_mask_BM: Tensor | None) -> Tensor:
         """Return the text states [B, L, E], each with what it took from the patches that the mask shows (all when None)."""
-        mixed = self.attention(self.text_norm(text_BLE), self.image_norm(image_BME), image_mask_BM)
-        text_BLE = text_BLE + self.dropout(mixed)
+        block = Block(text_BLE.shape[0], text_BLE.shape[1], image_BME.shape[1], image_mask_BM)
+        text_TE, image_SE = self.text_norm(text_BLE).flatten(0, 1), self.image_norm(image_BME).flatten(0, 1)
+        text_BLE = text_BLE + self.dropout(self.attention(text_TE, image_SE, [block])).view_as(text_BLE)
         out: Tensor = text_BLE + self.feed_forward(self.feed_forward_norm(text_BLE))
         return out
 
