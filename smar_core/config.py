@@ -21,6 +21,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Tower = Literal["query", "text", "image", "multimodal"]
 ItemTower = Literal["text", "image", "multimodal"]
 Fusion = Literal["cross_attention", "pooled", "early_concatenation"]
+TEMPERATURE_RANGE = (0.01, 1.0)
+"""Bounds of a learned temperature."""
 
 
 class Section(BaseModel):
@@ -133,11 +135,53 @@ class LossConfig(Section):
     alpha: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of L_t, query against item text")
     beta: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of L_i, query against item image")
     gamma: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of L_m, query against multimodal item")
+    weights: Literal["fixed", "per_category", "uncertainty", "per_pair"] = Field(
+        "fixed",
+        description="alpha, beta and gamma as they are; or the start of weights that are learned, for each top category of "
+        "the item, for each loss by its uncertainty, or for each pair by its query",
+    )
+    weight_entropy: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="weight of the entropy of per_category and per_pair weights; 0 lets them end on the easiest loss"
+    )
+    temperature_mode: Literal["fixed", "learned"] = Field(
+        "fixed", description="learned: each stage trains the temperature with the towers, between 0.01 and 1"
+    )
+    popularity: Literal["none", "logq"] = Field(
+        "none", description="logq: an item's logit less the log of its probability to be in a batch"
+    )
+    matryoshka_dims: tuple[Positive, ...] = Field(
+        (), description="lengths below embed_dim at which the first dimensions are trained to be embeddings by themselves"
+    )
 
     @model_validator(mode="after")
     def _check_weights(self) -> "LossConfig":
-        if self.alpha + self.beta + self.gamma == 0:
+        num_parts = sum(weight > 0 for weight in (self.alpha, self.beta, self.gamma))
+        if not num_parts:
             raise ValueError("alpha, beta and gamma are all 0: set at least one above 0")
+        if self.weights != "fixed" and num_parts < 2:
+            raise ValueError(
+                f"weights {self.weights} has one loss to weigh (alpha {self.alpha}, beta {self.beta}, gamma {self.gamma}): "
+                "set a second above 0, or weights to fixed"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_softmax(self) -> "LossConfig":
+        low, high = TEMPERATURE_RANGE
+        for name, value in (("temperature_mode", self.temperature_mode), ("popularity", self.popularity)):
+            if self.kind == "hinge" and value in ("learned", "logq"):
+                raise ValueError(f"{name} {value} has no meaning for kind hinge: leave it out, or set kind to info_nce")
+        if self.temperature_mode == "learned" and not low <= self.temperature <= high:
+            raise ValueError(
+                f"temperature ({self.temperature}) is outside what temperature_mode learned allows: "
+                f"choose a start from {low} to {high}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_matryoshka(self) -> "LossConfig":
+        if len(set(self.matryoshka_dims)) < len(self.matryoshka_dims):
+            raise ValueError(f"matryoshka_dims {list(self.matryoshka_dims)} names a length twice: name each once")
         return self
 
 
@@ -296,6 +340,11 @@ class PipelineConfig(Section):
                     f"choose {size // patch * patch or patch}"
                 )
         self._check_parts()
+        if any(num_dims >= self.model.embed_dim for num_dims in self.loss.matryoshka_dims):
+            raise ValueError(
+                f"loss.matryoshka_dims {list(self.loss.matryoshka_dims)} must all be below model.embed_dim "
+                f"({self.model.embed_dim}), which is trained anyway: leave the others out"
+            )
         if self.export.index == "ivf_pq" and self.model.embed_dim % self.export.pq_num_codes:
             raise ValueError(
                 f"model.embed_dim ({self.model.embed_dim}) must divide by export.pq_num_codes ({self.export.pq_num_codes}): "
