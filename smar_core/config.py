@@ -67,6 +67,9 @@ class SyntheticConfig(Section):
     """Synthetic queries by Random Substring Retrieval."""
 
     ratio: Annotated[float, Field(ge=0)] = Field(100.0, description="synthetic queries a distinct true training query")
+    sampling: Literal["uniform", "matched"] = Field(
+        "uniform", description="lengths and places drawn evenly, or by the lengths and fields of the true training queries"
+    )
     max_words: Positive = Field(6, description="longest synthetic query, in words")
     max_item_share: Share = Field(0.002, description="a query that fits more than this share of the items is redrawn")
     max_redraws: Count = Field(8, description="draws after the first before an item gives a query up")
@@ -190,6 +193,9 @@ class OptimiserConfig(Section):
 
     batch_size: Positive = Field(384, description="(query, item) pairs a step")
     queries_per_item: Positive = Field(3, description="pairs of a batch that share an item, encoded once; 1: no grouping")
+    chunk_size: Positive | None = Field(
+        None, description="pairs encoded at a time; the loss is still that of the whole batch; absent: all at once"
+    )
     num_steps: Count = Field(1000, description="optimiser steps; 0 skips the training")
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     warmup_share: Share = Field(0.05, description="share of the steps over which the rate rises; then a cosine to 0")
@@ -237,10 +243,16 @@ class FinetuneConfig(OptimiserConfig):
 
 
 class GateConfig(Section):
-    """The prediction header P(q): does the picture help this query?"""
+    """The prediction header P: does the picture help this query, or to find this item?"""
 
     mode: Literal["learned", "always_text", "always_multimodal", "always_image"] = Field(
-        "learned", description="P(q) decides between text and multimodal, or one representation answers every query"
+        "learned", description="P decides between text and multimodal, or one representation answers every query"
+    )
+    supervision: Literal["category", "utility"] = Field(
+        "category", description="what P learns: whether clicks fall on visual items, or how much better S_m finds them than S_t"
+    )
+    side: Literal["query", "item"] = Field(
+        "query", description="P(q) routes a query to one of two indexes, or P(item) chooses what represents it in a single one"
     )
     visual_categories: tuple[str, ...] = Field(
         ("Apparel", "Footwear", "Accessories"), description="prefixes of the category path whose items are visual"
@@ -257,6 +269,15 @@ class GateConfig(Section):
     def _check_categories(self) -> "GateConfig":
         if not self.visual_categories or not all(c.strip() for c in self.visual_categories):
             raise ValueError("visual_categories is empty or holds a blank: name at least one category prefix")
+        return self
+
+    @model_validator(mode="after")
+    def _check_mode(self) -> "GateConfig":
+        for name, value, default in (("supervision", self.supervision, "category"), ("side", self.side, "query")):
+            if self.mode != "learned" and value != default:
+                raise ValueError(
+                    f"{name} {value} says how P is learned, and mode is {self.mode}: set mode=learned, or leave {name} out"
+                )
         return self
 
 
@@ -281,6 +302,8 @@ class EvaluateConfig(Section):
         "test", description="days that are evaluated; choose between settings on validation"
     )
     cutoffs: tuple[Positive, ...] = (10, 50, 100)
+    min_slice_queries: Positive = Field(30, description="a category of fewer test queries has no slice of its own")
+    num_synthetic_queries: Count = Field(300, description="held-out synthetic queries that are measured beside the true ones")
     num_bootstrap_samples: Positive = 1000
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     batch_size: Positive = Field(256, description="queries or items encoded at a time")
@@ -310,6 +333,9 @@ class RuntimeConfig(Section):
     """The machine: what may be used, and how much of it."""
 
     num_threads: Positive = Field(2, description="torch threads; another number gives other weights")
+    num_processes: Positive = Field(
+        1, description="processes that train one model together, on one GPU or on num_threads / num_processes threads each"
+    )
     num_workers: Positive = Field(2, description="Beam worker processes; the output does not depend on it")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on CUDA, else float32")

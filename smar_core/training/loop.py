@@ -8,15 +8,14 @@ import math
 import time
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from smar_core.config import OptimiserConfig, RuntimeConfig
 from smar_core.errors import DivergedError
-from smar_core.losses.objectives import BatchRelations, Objective
-from smar_core.model.device import autocast, resolve_device
-from smar_core.model.modeling import ItemEmbeddings, SmarModel
+from smar_core.losses.objectives import Objective
+from smar_core.model.device import resolve_device
+from smar_core.model.modeling import SmarModel
 from smar_core.model.pictures import PictureStore
 from smar_core.model.tokens import TextTokenizer
 from smar_core.stage import StageContext
@@ -27,9 +26,11 @@ from smar_core.training.checkpoint import (
     restore_optimiser,
     save_checkpoint,
 )
-from smar_core.training.negatives import FalseNegatives
+from smar_core.training.distributed import ALONE, Ranks
+from smar_core.training.encoder import BatchEncoder
+from smar_core.training.gradients import BatchGradients
 from smar_core.training.pairs import TrainingData
-from smar_core.training.sampler import Batch, PairSampler
+from smar_core.training.sampler import PairSampler
 from smar_core.training.validation import Validator
 
 _POINTS_A_CURVE = 200
@@ -70,6 +71,7 @@ class TrainingLoop:
         config: Steps, rates and intervals.
         runtime: Device, precision.
         context: Work folder for checkpoints, and progress.
+        ranks: The processes that train together; the first one alone validates, logs and saves.
     """
 
     def __init__(
@@ -85,15 +87,16 @@ class TrainingLoop:
         config: OptimiserConfig,
         runtime: RuntimeConfig,
         context: StageContext,
+        ranks: Ranks = ALONE,
     ) -> None:
         self._device = resolve_device(runtime)
         self._model = model.to(self._device)
         self._objective = objective.to(self._device)
         self._trained = nn.ModuleDict({"model": self._model, "objective": self._objective})
-        self._tokenizer, self._data, self._pictures = tokenizer, data, pictures
-        self._sampler, self._validator = sampler, validator
-        self._criterion, self._config, self._runtime, self._context = criterion, config, runtime, context
-        self._negatives = FalseNegatives(data)
+        self._tokenizer, self._sampler, self._validator, self._ranks = tokenizer, sampler, validator, ranks
+        self._criterion, self._config, self._context = criterion, config, context
+        encoder = BatchEncoder(self._model, tokenizer, data, pictures, runtime, self._device)
+        self._gradients = BatchGradients(encoder, self._objective, config.chunk_size, ranks)
         self._optimiser = build_optimiser(self._trained, config)
         self._parameters = [p for p in self._trained.parameters() if p.requires_grad]
         self._step = 0
@@ -134,43 +137,26 @@ class TrainingLoop:
         )
 
     def _train_step(self) -> dict[str, float]:
-        torch.manual_seed(self._config.seed * 1_000_003 + self._step)
         learning_rate = self._config.learning_rate * rate_factor(self._step, self._config.num_steps, self._config.warmup_share)
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate
         self._model.train()
-        batch = self._sampler.draw()
-        with autocast(self._runtime, self._device):
-            query_BD, items = self._encode(batch)
-        relations = self._relations(batch)
-        loss, parts = self._objective(query_BD, items, relations)
-        figures = {"loss": float(loss.detach()), **{name: float(value.detach()) for name, value in parts.items()}}
+        self._optimiser.zero_grad(set_to_none=True)
+        loss, parts = self._gradients(self._sampler.draw(), self._config.seed * 1_000_003 + self._step)
+        figures = {"loss": float(loss), **{name: float(value) for name, value in parts.items()}}
         if not math.isfinite(figures["loss"]):
             raise DivergedError(
                 f"the loss is {figures['loss']} at step {self._step + 1} (parts: {figures}, learning rate {learning_rate:.2g})"
             )
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
         norm = nn.utils.clip_grad_norm_(self._parameters, self._config.max_grad_norm)
         self._optimiser.step()
         self._step += 1
         return {**figures, "learning_rate": learning_rate, "grad_norm": float(norm)}
 
-    def _encode(self, batch: Batch) -> tuple[Tensor, ItemEmbeddings]:
-        data, trim = self._data, self._tokenizer.trim
-        ids = np.concatenate([data.true_ids[batch.true_query], data.synthetic_ids[batch.synthetic_query]])
-        query_ids, query_mask = (x.to(self._device) for x in trim(ids))
-        item_ids, item_mask = (x.to(self._device) for x in trim(data.item_ids[batch.item]))
-        pixels, has_view = (x.to(self._device) for x in self._pictures.take(batch.item))
-        return self._model.encode_query(query_ids, query_mask), self._model.encode_items(item_ids, item_mask, pixels, has_view)
-
-    def _relations(self, batch: Batch) -> BatchRelations:
-        has_image = self._pictures.has_image[batch.item] | self._model.config.has_image_fallback
-        arrays = batch.positive, self._negatives.excluded(batch), has_image, batch.true_query, batch.item
-        return BatchRelations(*(torch.from_numpy(array).to(self._device) for array in arrays))
-
     def _look(self) -> None:
         """Compute the validation figures and keep the weights if they are the best; a tie goes to the later step."""
+        if not self._ranks.is_first:
+            return
         figures = self._validator.figures(self._model, self._tokenizer, self._device)
         self._log(figures)
         if figures.get(self._criterion, 0.0) >= self._best_figures.get(self._criterion, 0.0):
@@ -181,6 +167,8 @@ class TrainingLoop:
         self._curve += [(self._step, name, value) for name, value in figures.items()]
 
     def _save(self) -> None:
+        if not self._ranks.is_first:
+            return
         sampler, num_taken_of_item = self._sampler.state()
         save_checkpoint(
             self._context.work,

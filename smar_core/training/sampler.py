@@ -32,6 +32,11 @@ class Batch:
     item: np.ndarray
     positive: np.ndarray
 
+    @property
+    def num_pairs(self) -> int:
+        """B."""
+        return len(self.positive)
+
 
 class PairSampler:
     """Endless stream of batches that can be stopped and resumed.
