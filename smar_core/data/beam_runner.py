@@ -34,7 +34,7 @@ def run_pipeline(build: Callable[[beam.Pipeline], None], num_workers: int, log: 
         log: File for what the workers print.
 
     Returns:
-        The pipeline's counters by name; 0 for one that never counted.
+        The pipeline's counters by name, those of one name added up over its transforms; 0 for one that never counted.
     """
     environment = None
     if num_workers > 1:
@@ -48,7 +48,10 @@ def run_pipeline(build: Callable[[beam.Pipeline], None], num_workers: int, log: 
         build(pipeline)
         result = pipeline.run()
         result.wait_until_finish()
-    return Counter({c.key.metric.name: c.committed for c in result.metrics().query()["counters"]})
+    counts: Counter[str] = Counter()
+    for counter in result.metrics().query()["counters"]:
+        counts[counter.key.metric.name] += counter.committed
+    return counts
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 What the paper leaves open is chosen here. Words, not characters, are drawn; the number of words is uniform from 1 to
 ``max_words``, so that the queries need no click log and depend on item and seed alone; the place is uniform. A query that fits
 too many items says little about its own and is drawn again, with another length. An item may give the same query twice.
+``smar_core.data.matched`` draws by the lengths and fields of true queries instead.
 
 Source: PAPER.md 10 (pre-training on synthetic queries, Random Substring Retrieval of arXiv 2208.06150).
 """
@@ -47,6 +48,13 @@ class ItemWords:
         title_end, brand_end = self.num_title_words, self.num_title_words + self.num_brand_words
         spans = (("title", 0, title_end), ("brand", title_end, brand_end), ("category", brand_end, len(self.words)))
         return "+".join(name for name, first, end in spans if max(start, first) < min(start + num_words, end))
+
+    def num_places(self, num_words: int) -> int:
+        """Return at how many places, from the first word on, a query of so many words may begin.
+
+        A word alone has to come from the title: a brand or a category alone is no query for one item.
+        """
+        return self.num_title_words if num_words == 1 else max(0, len(self.words) - num_words + 1)
 
 
 @dataclass(frozen=True)
@@ -124,23 +132,23 @@ class Allocation:
         if not item_ids:
             return cls(0, 0, seed)
         base, remainder = divmod(total, len(item_ids))
-        return cls(base, sorted(_hash(item_id, seed) for item_id in item_ids)[remainder] if remainder else 0, seed)
+        return cls(base, sorted(item_hash(item_id, seed) for item_id in item_ids)[remainder] if remainder else 0, seed)
 
     def queries_of(self, item_id: str) -> int:
         """Return how many queries an item is asked for."""
-        return self.base + (_hash(item_id, self.seed) < self.extra_below)
+        return self.base + (item_hash(item_id, self.seed) < self.extra_below)
 
 
 def draw_substrings(
-    item: ItemWords, num_draws: int, index: WordIndex, *, seed: int, max_words: int, max_items: int, max_redraws: int
+    item: ItemWords, draws: range, index: WordIndex, *, seed: int, max_words: int, max_items: int, max_redraws: int
 ) -> Iterator[Substring | None]:
     """Draw queries from an item.
 
     Args:
         item: Its words.
-        num_draws: Queries to draw.
+        draws: Numbers of the queries to draw.
         index: Of the whole catalogue.
-        seed: With the item's id, decides everything that is drawn.
+        seed: With the item's id and the first number, decides everything that is drawn.
         max_words: Longest query.
         max_items: A query that fits more items than this is drawn again.
         max_redraws: How often, before the query is given up.
@@ -149,13 +157,12 @@ def draw_substrings(
         A query a draw, or None where it was given up.
     """
     # Only random() is used: its numbers for a seed are the same in every version of Python.
-    generator = random.Random(_hash(item.item_id, seed))
+    generator = random.Random(item_hash(item.item_id, seed) + draws.start)
     longest = min(max_words, len(item.words))
-    for draw in range(num_draws):
+    for draw in draws:
         for num_redraws in range(max_redraws + 1):
             num_words = 1 + int(generator.random() * longest)
-            # A word alone has to come from the title: a brand or a category alone is no query for one item.
-            num_places = item.num_title_words if num_words == 1 else len(item.words) - num_words + 1
+            num_places = item.num_places(num_words)
             start = int(generator.random() * num_places)
             words = item.words[start : start + num_words]
             if num_places and not index.fits_more_than(frozenset(words), max_items):
@@ -165,5 +172,6 @@ def draw_substrings(
             yield None
 
 
-def _hash(item_id: str, seed: int) -> int:
+def item_hash(item_id: str, seed: int) -> int:
+    """Return 128 bits that an item and a seed decide, the same in every process."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{item_id}".encode(), digest_size=16).digest(), "big")

@@ -17,7 +17,9 @@ def index_of(*items: ItemWords) -> WordIndex:
 
 def draw(item: ItemWords, index: WordIndex, num_draws: int = 200, **options: int) -> list[Substring | None]:
     return list(
-        draw_substrings(item, num_draws, index, **({"seed": 0, "max_words": 3, "max_items": 1, "max_redraws": 8} | options))
+        draw_substrings(
+            item, range(num_draws), index, **({"seed": 0, "max_words": 3, "max_items": 1, "max_redraws": 8} | options)
+        )
     )
 
 

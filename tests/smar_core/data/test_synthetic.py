@@ -1,12 +1,17 @@
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from smar_core.artifact import Artifact, open_artifact
+from smar_core.artifact import Artifact, create_artifact, open_artifact, write_json
 from smar_core.config import SyntheticConfig
+from smar_core.data.matched import FIELDS
 from smar_core.data.synthetic import generate_synthetic_queries
+from smar_core.schemas import ITEMS
 from smar_core.stage import StageContext
 from smar_core.text import item_text
 
@@ -39,15 +44,64 @@ def test_every_query_is_a_run_of_words_of_its_item(prepared) -> None:
         assert num_fits <= 0.2 * len(words)
 
 
-def test_numbers_add_up_and_are_spread_evenly(prepared) -> None:
+def test_numbers_add_up(prepared) -> None:
     drift = prepared.synthetic.read_json("drift.json")
+    rows = prepared.synthetic.read_table("synthetic").to_pylist()
     num_train = sum(split == "train" for split in prepared.clicks.read_table("queries")["split"].to_pylist())
     assert drift["num_requested"] == 10 * num_train
-    assert drift["num_synthetic"] + drift["num_dropped_held_out"] + drift["num_given_up"] == drift["num_requested"]
-    assert drift["num_synthetic"] == prepared.synthetic.counts["synthetic"]
+    assert drift["num_synthetic"] == len(rows)
+    assert drift["missing_share"] == pytest.approx(1 - len(rows) / drift["num_requested"])
+    assert drift["num_distinct_pairs"] == len({(row["query"], row["item_id"]) for row in rows}) < len(rows)
+    assert drift["repeated_share"] == pytest.approx(1 - drift["num_distinct_pairs"] / len(rows))
     assert drift["num_dropped_held_out"] > 0, "the tiny shop's held-out queries can be drawn, else the test above says nothing"
-    counts = Counter(prepared.synthetic.read_table("synthetic")["item_id"].to_pylist())
-    assert len(counts) == 35 and max(counts.values()) <= -(-drift["num_requested"] // 35)
+    assert len({(row["item_id"], row["draw"]) for row in rows}) == len(rows)
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "matched"])
+def test_what_items_cannot_give_is_drawn_from_the_others(prepared, tmp_path: Path, sampling: str) -> None:
+    """Every second item has the same text as many others and can give nothing: the rest gives twice as much, evenly."""
+    rows = [
+        row | ({"title": "Plain Thing", "brand": "", "category": ""} if number % 2 else {})
+        for number, row in enumerate(prepared.items.read_table("items").to_pylist())
+    ]
+    with create_artifact(tmp_path / "items", "items", config_digest="", parents={}) as folder:
+        pq.write_table(pa.Table.from_pylist(rows, ITEMS), folder / "items.parquet")
+        for path in prepared.items.path.glob("images-*"):
+            (folder / path.name).write_bytes(path.read_bytes())
+        write_json(folder / "statistics.json", {})
+    config = prepared.config.synthetic.model_copy(update={"sampling": sampling, "max_redraws": 50})
+    items, output = open_artifact(tmp_path / "items", "items"), tmp_path / "synthetic"
+    context = StageContext("", tmp_path / "work")
+    generate_synthetic_queries(items, prepared.clicks, prepared.tokenizer, output, config, prepared.config.runtime, context)
+    drift = json.loads((output / "drift.json").read_text())
+    assert drift["num_given_up"] > 0.4 * drift["num_requested"]
+    assert 0 <= drift["missing_share"] < 0.1  # the second round may draw held-out queries, too
+    counts = Counter(open_artifact(output, "synthetic").read_table("synthetic")["item_id"].to_pylist())
+    assert counts.keys() == {row["item_id"] for row in rows if row["title"] != "Plain Thing"}
+    assert max(counts.values()) <= 1 + (drift["num_requested"] + drift["num_dropped_held_out"]) // len(counts)
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "matched"])
+def test_two_workers_write_the_same_bytes_as_one(generate, sampling: str) -> None:
+    assert generate(num_workers=2, sampling=sampling).digest == generate(sampling=sampling).digest
+
+
+def test_matched_queries_are_nearer_to_true_ones(generate) -> None:
+    """Nearer in their lengths and in their fields; every rule for a query holds as for uniform ones."""
+    near, far = (generate(sampling=sampling).read_json("drift.json") for sampling in ("matched", "uniform"))
+    for report in (near, far):
+        assert sum(report["field_share"]["synthetic"].values()) == pytest.approx(1)
+
+    def distance(report: dict, name: str) -> float:
+        true, synthetic = (report["length_words"][side]["histogram"] for side in ("true", "synthetic"))
+        if name == "fields":
+            true, synthetic = ({f: report["field_share"][side][f] for f in FIELDS} for side in ("true", "synthetic"))
+            true = {field: share / sum(true.values()) for field, share in true.items()}
+        return sum(abs(true.get(key, 0) - synthetic.get(key, 0)) for key in true.keys() | synthetic.keys())
+
+    assert distance(near, "lengths") < 0.5 * distance(far, "lengths")
+    assert distance(near, "fields") < distance(far, "fields")
+    assert near["token_jensen_shannon"] < far["token_jensen_shannon"]
 
 
 def test_drift_is_reported(prepared) -> None:
@@ -56,10 +110,6 @@ def test_drift_is_reported(prepared) -> None:
     assert drift["length_words"]["true"] == {"mean": 2.0, "histogram": {"2": 1.0}}
     assert sum(drift["length_words"]["synthetic"]["histogram"].values()) == pytest.approx(1)
     assert drift["out_of_vocabulary_share"] == {"true": 0.0, "synthetic": 0.0}
-
-
-def test_two_workers_write_the_same_bytes_as_one(generate, prepared) -> None:
-    assert generate(num_workers=2).digest == prepared.synthetic.digest
 
 
 def test_a_seed_gives_the_same_and_another_seed_others(generate, prepared) -> None:
