@@ -12,7 +12,7 @@ from pipelines.code_digest import stage_digests
 from smar_core.categories import category_parts, is_under
 from smar_core.config import GateConfig, TrackingConfig
 from smar_core.data.fields import find_columns, text_values
-from smar_core.data.files import find_data_files, read_columns, read_file
+from smar_core.data.files import find_data_files, read_columns, read_file, without_file_scheme
 from smar_core.data.sources import Sources
 from smar_core.errors import UserError
 from smar_core.text import clean_text
@@ -43,8 +43,13 @@ def parse_column_map(pairs: list[str]) -> dict[str, str]:
 
 
 def absolute(path: str) -> str:
-    """Return a local path made absolute; a URI as it is."""
-    return path if "://" in path else str(Path(path).expanduser().resolve())
+    """Return a local path, or a ``file://`` URI's, made absolute; another URI as it is.
+
+    >>> absolute("file:///shop/./items.csv"), absolute("gs://shop/items.csv")
+    ('/shop/items.csv', 'gs://shop/items.csv')
+    """
+    local = without_file_scheme(path)
+    return local if "://" in local else str(Path(local).expanduser().resolve())
 
 
 def check_out(out: Path) -> None:

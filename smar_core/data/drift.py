@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from tokenizers import Tokenizer
 
 UNKNOWN_TOKEN = "[UNK]"
+_Key = TypeVar("_Key", str, int)
 _BATCH = 65_536
 
 
@@ -20,12 +21,14 @@ def compare_queries(true: Mapping[str, int], synthetic: Mapping[str, int], token
         tokenizer: Splits them into tokens.
 
     Returns:
-        "length_words", "token_jensen_shannon" in bits from 0 to 1, and "out_of_vocabulary_share"; what cannot be said of no
-        query at all is None.
+        "length_words", "length_jensen_shannon" and "token_jensen_shannon" in bits from 0 to 1, and "out_of_vocabulary_share";
+        what cannot be said of no query at all is None.
     """
     true_tokens, synthetic_tokens = _count_tokens(true, tokenizer), _count_tokens(synthetic, tokenizer)
+    true_lengths, synthetic_lengths = _count_lengths(true), _count_lengths(synthetic)
     return {
-        "length_words": {"true": _describe_lengths(true), "synthetic": _describe_lengths(synthetic)},
+        "length_words": {"true": _describe_lengths(true_lengths), "synthetic": _describe_lengths(synthetic_lengths)},
+        "length_jensen_shannon": jensen_shannon(true_lengths, synthetic_lengths),
         "token_jensen_shannon": jensen_shannon(true_tokens, synthetic_tokens),
         "out_of_vocabulary_share": {
             "true": _share(true_tokens[UNKNOWN_TOKEN], true_tokens.total()),
@@ -34,7 +37,7 @@ def compare_queries(true: Mapping[str, int], synthetic: Mapping[str, int], token
     }
 
 
-def jensen_shannon(left: Mapping[str, int], right: Mapping[str, int]) -> float | None:
+def jensen_shannon(left: Mapping[_Key, int], right: Mapping[_Key, int]) -> float | None:
     """Return the Jensen-Shannon divergence of two counts, in bits; None if either is empty.
 
     >>> jensen_shannon({"a": 1}, {"a": 5}), jensen_shannon({"a": 1}, {"b": 1})
@@ -61,10 +64,14 @@ def _count_tokens(queries: Mapping[str, int], tokenizer: Tokenizer) -> Counter[s
     return Counter({str(tokenizer.id_to_token(token)): count for token, count in counts.items()})
 
 
-def _describe_lengths(queries: Mapping[str, int]) -> dict[str, Any]:
+def _count_lengths(queries: Mapping[str, int]) -> Counter[int]:
     lengths: Counter[int] = Counter()
     for query, count in queries.items():
         lengths[len(query.split())] += count
+    return lengths
+
+
+def _describe_lengths(lengths: Counter[int]) -> dict[str, Any]:
     total = lengths.total()
     return {
         "mean": _share(sum(length * count for length, count in lengths.items()), total),

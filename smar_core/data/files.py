@@ -77,8 +77,13 @@ def without_file_scheme(path: str) -> str:
 
     >>> without_file_scheme("file:///shop/my%20items.csv"), without_file_scheme("gs://shop/items.csv")
     ('/shop/my items.csv', 'gs://shop/items.csv')
+    >>> without_file_scheme("file://localhost/shop/items.csv")
+    '/shop/items.csv'
     """
-    return unquote(path.removeprefix("file://")) if path.startswith("file://") else path
+    if not path.startswith("file://"):
+        return path
+    place = path.removeprefix("file://")
+    return unquote(place.removeprefix("localhost") if place.startswith("localhost/") else place)
 
 
 def list_files(path: str) -> dict[str, str]:

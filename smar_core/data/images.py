@@ -13,7 +13,7 @@ import zlib
 from apache_beam.io.filesystem import BeamIOError
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from smar_core.data.files import open_file
+from smar_core.data.files import open_file, without_file_scheme
 
 MAX_PIXELS = 64_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -53,7 +53,8 @@ def fetch_picture(reference: str, root: str | None) -> bytes:
         normal = posixpath.normpath(path)
         if root is None or normal.startswith(".."):
             raise PictureError("its path leads outside the images folder")
-        path = f"{root.rstrip('/')}/{normal}"
+        # The root alone may be a URI: the reference is a name as it stands, and "%20" in it is no blank.
+        path = f"{without_file_scheme(root).rstrip('/')}/{normal}"
     try:
         with open_file(path) as handle:
             return handle.read()

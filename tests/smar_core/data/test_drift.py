@@ -31,6 +31,9 @@ def test_report_by_hand() -> None:
         "true": {"mean": 1.5, "histogram": {"1": 0.5, "2": 0.5}},
         "synthetic": {"mean": 1.5, "histogram": {"1": 0.75, "3": 0.25}},
     }
+    # Shares by length (1/2, 1/2, 0) against (3/4, 0, 1/4); their middle is (5/8, 1/4, 1/8).
+    expected = (0.5 * math.log2(0.8) + 0.5 * math.log2(2) + 0.75 * math.log2(1.2) + 0.25 * math.log2(2)) / 2
+    assert report["length_jensen_shannon"] == pytest.approx(expected)
     assert report["out_of_vocabulary_share"] == {"true": 0.0, "synthetic": pytest.approx(1 / 6)}
 
 

@@ -104,6 +104,13 @@ def test_damaged_bytes_never_crash(data: st.DataObject) -> None:
         assert "0x" not in str(error)
 
 
+def test_the_folder_may_be_a_uri_and_names_below_it_are_plain(tmp_path: Path) -> None:
+    folder = tmp_path / "all pictures"
+    folder.mkdir()
+    (folder / "1%20a.jpg").write_bytes(b"one")
+    assert fetch_picture("1%20a.jpg", folder.as_uri()) == fetch_picture("1%20a.jpg", str(folder)) == b"one"
+
+
 def test_references_are_read_below_their_folder(tmp_path: Path) -> None:
     (tmp_path / "pictures" / "a").mkdir(parents=True)
     (tmp_path / "pictures" / "a" / "1.jpg").write_bytes(b"one")

@@ -31,6 +31,15 @@ def test_good_input_gives_a_digest_for_each_source(sources: Sources, tiny_shop: 
     assert check_inputs(replace(sources, images=str(tmp_path / "pictures")))["images"] != with_images["images"]
 
 
+def test_file_uris_are_what_paths_are(sources: Sources, tiny_shop: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "all pictures"
+    folder.mkdir()
+    (folder / "1.jpg").write_bytes(b"picture")
+    judgments = tiny_shop / "judgments.parquet"
+    by_uri = Sources(Path(sources.items).as_uri(), Path(sources.clicks).as_uri(), folder.as_uri())
+    assert check_inputs(by_uri, judgments.as_uri()) == check_inputs(replace(sources, images=str(folder)), str(judgments))
+
+
 def test_one_changed_click_changes_the_digest_of_the_log_alone(sources: Sources, tmp_path: Path) -> None:
     log = pq.read_table(sources.clicks)
     changed = replace(sources, clicks=rewrite(log, tmp_path / "clicks.parquet"))
