@@ -135,7 +135,7 @@ def embedding_schema(embed_dim: int, towers: Collection[str] = EMBEDDINGS) -> pa
 
 PER_QUERY = _table(
     ("system", pa.string()),  # model, text_only, ...
-    ("source", pa.string()),  # clicks | clicks_unseen_pairs | clicks_unseen_items | judgments
+    ("source", pa.string()),  # clicks | clicks_unseen_pairs, _unseen_items, _seen_items | synthetic | judgments
     ("query_id", pa.string()),
     ("query", pa.string()),
     ("measure", pa.string()),  # R@50, P@50, nDCG@10, RR@10, ...

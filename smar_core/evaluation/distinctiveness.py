@@ -69,6 +69,15 @@ def classify_pictures(pictures: Pictures, titles: Sequence[str], wanted: NDArray
     return classes
 
 
+def count_classes(classes: NDArray[np.int8]) -> dict[str, int]:
+    """Return how many pictures are of each class.
+
+    >>> count_classes(np.array([1, 4, 4], dtype=np.int8))
+    {'none': 0, 'blank': 1, 'stock': 0, 'near_duplicate': 0, 'distinct': 2}
+    """
+    return {name: int((classes == place).sum()) for place, name in enumerate(CLASSES)}
+
+
 def block_sums(pixels_NHWC: NDArray[np.uint8]) -> Sums:
     """Return the sums of each channel over the blocks of a grid [N, F].
 

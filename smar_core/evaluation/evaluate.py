@@ -2,10 +2,15 @@
 
 Every system ranks the whole catalogue exactly; what the approximate index loses is reported apart (``ann``), so that a weak
 index is never mistaken for a weak model. Nothing is tuned here. ``scores.json`` is the run's ``metrics.json``:
-``{system: {slice: {"num_queries": n, measure: {"value", "low", "high"}}}}``, with ``judged`` of the same form plus counts,
-``ann``, ``differences`` (paired), ``queries`` (of which days, and how many were used), ``gate``, ``exclusive`` and ``reliance``
-(``diagnosis``) and ``signatures``, a list. A slice without a query is left out; where no judged query was asked on those days,
-``judged`` holds the counts alone.
+``{system: {slice: {"num_queries": n, measure: {"value", "low", "high"}}}}`` (``slices`` names them), and beside the systems
+
+* ``differences``: of pairs of systems, by slice and measure; value, low, high, ``relative_percent``, ``p`` and ``p_holm``.
+* ``traffic``: systems and differences once more, each query weighted by its clicks.
+* ``judged``: systems, differences and counts on graded judgments; the counts alone where no judged query was asked.
+* ``ann``, ``gate``, ``exclusive``, ``reliance`` (``diagnosis``), ``signatures`` (a list).
+* ``queries``: which days, how many queries were used, and what pictures their relevant items have.
+
+A slice without a query is left out.
 
 Judged queries that nobody asked on the evaluated days are counted and left out: both views then speak about the same traffic,
 and a difference between them comes from the judging, not from other queries. The price is that most of a large set of
@@ -16,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -25,21 +31,21 @@ from smar_core.artifact import Artifact, create_artifact, write_json
 from smar_core.config import EvaluateConfig, RuntimeConfig
 from smar_core.data.judgments import read_judgments
 from smar_core.errors import ArtifactError
+from smar_core.evaluation.click_views import classify_relevant, click_slices, measure_clicks, measure_pairs
 from smar_core.evaluation.diagnosis import diagnose
+from smar_core.evaluation.distinctiveness import count_classes
 from smar_core.evaluation.examples import build_examples, build_matches
 from smar_core.evaluation.runs import qrels_lines, ranking_lines, write_lines
 from smar_core.evaluation.shelf import Shelf
 from smar_core.evaluation.signatures import find_signatures
-from smar_core.evaluation.slices import visual_items
 from smar_core.evaluation.systems import encode_test, rank_ann, rank_systems
 from smar_core.evaluation.testset import ClickTest, load_click_test, load_judged_test
 from smar_core.evaluation.views import (
     measure_ann,
-    measure_clicks,
     measure_judged,
-    measure_unseen,
     per_query_table,
     slice_table,
+    summarise_traffic,
     summarise_views,
 )
 from smar_core.model.device import resolve_device
@@ -100,25 +106,22 @@ def evaluate(
     )
     context.progress.update("rank and measure", 0, 4)
     depth = max(config.cutoffs)
-    is_visual = visual_items(opened.categories, opened.gate.visual_categories)
+    picture_class = classify_relevant(test, opened, items)
+    slices = click_slices(test, opened, picture_class, config)
     rankings = rank_systems(opened, encoded, test, depth)
-    clicks_view = measure_clicks(test, rankings, is_visual, config)
-    slices, click_views = clicks_view.slices, [clicks_view]
+    clicks_view = measure_clicks(test, rankings, slices, config)
     context.progress.update("rank and measure", 1, 4)
-    for slice_name, excluded in (
-        ("unseen_pair", test.trained_rows),
-        ("unseen_item", [test.trained_anywhere] * len(test.queries)),
-    ):
-        ranked = rank_systems(opened, encoded, test, depth, excluded)
-        click_views.append(measure_unseen(slice_name, test, ranked, excluded, config))
+    click_views = [clicks_view, *measure_pairs(opened, encoded, test, config)]
     context.progress.update("rank and measure", 3, 4)
 
     views, scores = list(click_views), summarise_views(click_views, config)
+    scores["traffic"] = summarise_traffic(clicks_view, test.num_clicks, config)
     scores["ann"] = measure_ann(rank_ann(opened, encoded, depth), rankings, test, slices, config)
     scores["queries"] = {
         "split": config.split,
         "num_test": len(test.queries) + test.num_excluded,
         "num_excluded": test.num_excluded,
+        "relevant_pictures": count_classes(picture_class[np.unique(test.qrels.row_E)]),
     }
     if graded is not None:
         scores["judged"] = dict(graded.counts)

@@ -46,7 +46,7 @@ def summarise(
 
     Returns:
         Scores by system, and differences by ``"a - b"``: value, low, high, the same in percent of b's mean
-        (``relative_percent``, left out where that mean is 0), and p-values (``p``, ``p_holm``).
+        (``relative_percent``, None where ``relative_gain`` is), and p-values (``p``, ``p_holm``).
     """
     scores: Scores = {system: {} for system in values}
     differences: Scores = {f"{a} - {b}": {} for a, b in pairs}
@@ -123,7 +123,7 @@ class _Sampled:
         confidence = self.config.confidence
         absolute = percentile_interval(mean - baseline_mean, sample_S - baseline_sample_S, confidence).as_json()
         relative = relative_gain(mean, baseline_mean, sample_S, baseline_sample_S, confidence)
-        return absolute | ({} if relative is None else {"relative_percent": relative.as_json()})
+        return absolute | {"relative_percent": None if relative is None else relative.as_json()}
 
     def _p_values(self, pairs: Sequence[Pair]) -> list[dict[str, float]]:
         """Return a p-value by measure for each pair.

@@ -37,6 +37,9 @@ class ClickTest:
         queries: Q normalised texts.
         qrels: Items clicked on the evaluated days; the grade is the number of clicks.
         is_seen_query: [Q] bool, the query has a training click.
+        num_clicks: [Q] clicks of the query on the evaluated days.
+        num_train_clicks: [Q] clicks of the query in training.
+        every_train_clicks: Training clicks of every training query, tested or not.
         trained_rows: For each query the items clicked in training.
         trained_clicks: For each query the clicks on them.
         trained_anywhere: Items with any click in training.
@@ -47,6 +50,9 @@ class ClickTest:
     queries: list[str]
     qrels: Qrels
     is_seen_query: NDArray[np.bool_]
+    num_clicks: NDArray[np.int64]
+    num_train_clicks: NDArray[np.int64]
+    every_train_clicks: NDArray[np.int64]
     trained_rows: list[Rows]
     trained_clicks: list[Rows]
     trained_anywhere: Rows
@@ -79,7 +85,8 @@ def load_click_test(clicks: Artifact, item_ids: Sequence[str], split: Split) -> 
     Raises:
         UserError: Those days hold no click on an item of the catalogue.
     """
-    asked = _of_split(clicks.read_table("queries", ["split", "query_id", "query", "is_seen_query"]), split).sort_by("query_id")
+    queries = clicks.read_table("queries", ["split", "query_id", "query", "num_clicks", "is_seen_query"])
+    asked, trained = _of_split(queries, split).sort_by("query_id"), _of_split(queries, "train")
     judged = _of_split(clicks.read_table("qrels", ["split", "query_id", "item_id", "relevance"]), split)
     entry_rows, entry_queries = _places(judged["item_id"], item_ids), _places(judged["query_id"], asked["query_id"])
     usable = (entry_rows >= 0) & (entry_queries >= 0)
@@ -95,11 +102,16 @@ def load_click_test(clicks: Artifact, item_ids: Sequence[str], split: Split) -> 
     num_asked, asked = asked.num_rows, asked.take(pa.array(kept))
     pairs = _of_split(clicks.read_table("pairs", ["split", "query_id", "item_id", "num_clicks"]), "train")
     trained_rows, trained_clicks = _group_by_query(pairs, asked["query_id"], item_ids)
+    train_clicks = trained["num_clicks"].to_numpy().astype(np.int64)
+    train_places = _places(asked["query_id"], trained["query_id"])
     return ClickTest(
         query_ids=asked["query_id"].to_pylist(),
         queries=asked["query"].to_pylist(),
         qrels=qrels,
         is_seen_query=asked["is_seen_query"].to_numpy(),
+        num_clicks=asked["num_clicks"].to_numpy().astype(np.int64),
+        num_train_clicks=np.append(train_clicks, 0)[train_places],
+        every_train_clicks=train_clicks,
         trained_rows=trained_rows,
         trained_clicks=trained_clicks,
         trained_anywhere=_known(np.unique(_places(pairs["item_id"], item_ids))),

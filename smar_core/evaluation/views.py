@@ -1,11 +1,11 @@
-"""Views of the systems: on clicks, on what training had not seen, on graded judgments, and through the approximate index.
+"""Views of the systems: on graded judgments and through the approximate index; those on clicks are in ``click_views``.
 
 A view says which queries count, which items are relevant to them, and how they fall into slices; ``summarise_views`` lays the
 views of one kind side by side.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,19 @@ from numpy.typing import NDArray
 from smar_core.config import EvaluateConfig
 from smar_core.evaluation.bootstrap import percentile_interval, resample_means
 from smar_core.evaluation.measures import Qrels, Values, measure_run
-from smar_core.evaluation.slices import Mask, query_slices
+from smar_core.evaluation.slices import Counts, Mask
 from smar_core.evaluation.summary import Scores, summarise
 from smar_core.evaluation.systems import MODALITY, compared
-from smar_core.evaluation.testset import ClickTest, JudgedTest, drop_trained
+from smar_core.evaluation.testset import ClickTest, JudgedTest
 from smar_core.retrieval.exact import NO_ITEM, Ranking, Rows
 from smar_core.schemas import PER_QUERY, SLICES
 
 ANN_CUTOFF = 50
 EXACT_SYSTEM = {modality: system for system, modality in MODALITY.items()}
 """The system that searches the same embeddings exactly."""
+
+TRAFFIC_SLICES = ("overall", "fashion", "not_fashion", "seen_query", "unseen_query")
+"""Slices that are weighted by traffic too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,35 +47,6 @@ class Measured:
     values: Mapping[str, Mapping[str, Values]]
 
 
-def measure_clicks(test: ClickTest, rankings: Mapping[str, Ranking], is_visual_N: Mask, config: EvaluateConfig) -> Measured:
-    """Measure rankings against the clicks of the evaluated days, in the slices of ``query_slices``."""
-    return Measured(
-        source="clicks",
-        places=np.arange(len(test.queries)),
-        slices=query_slices(test.qrels, is_visual_N, test.is_seen_query),
-        values={system: measure_run(ranking.rows_QK, test.qrels, config.cutoffs) for system, ranking in rankings.items()},
-    )
-
-
-def measure_unseen(
-    slice_name: str,
-    test: ClickTest,
-    rankings: Mapping[str, Ranking],
-    excluded: Sequence[Rows],
-    config: EvaluateConfig,
-) -> Measured:
-    """Measure rankings without the excluded rows against relevant items without them."""
-    remaining = drop_trained(test.qrels, excluded)
-    places = np.flatnonzero(remaining.num_relevant)
-    qrels = remaining.select(places)
-    return Measured(
-        source=f"clicks_{slice_name}s",
-        places=places,
-        slices={slice_name: np.ones(len(places), dtype=bool)},
-        values={system: measure_run(ranking.rows_QK[places], qrels, config.cutoffs) for system, ranking in rankings.items()},
-    )
-
-
 def measure_judged(
     graded: JudgedTest, rankings: Mapping[str, Ranking], slices: Mapping[str, Mask], config: EvaluateConfig
 ) -> Measured:
@@ -88,17 +62,29 @@ def measure_judged(
     )
 
 
-def summarise_views(views: Iterable[Measured], config: EvaluateConfig) -> dict[str, Any]:
-    """Merge the slices of several views under their systems, and their differences under ``differences``."""
+def summarise_views(views: Iterable[Measured], config: EvaluateConfig, num_clicks: Counts | None = None) -> dict[str, Any]:
+    """Merge the slices of several views under their systems, and their differences under ``differences``.
+
+    Args:
+        views: Of the same test queries.
+        config: Resamples, confidence and seed.
+        num_clicks: Clicks of each test query, by which it is weighted; None for all alike.
+    """
     merged: Scores = {}
     differences: Scores = {}
     for view in views:
-        for target, part in zip(
-            (merged, differences), summarise(view.values, view.slices, compared(view.values), config), strict=True
-        ):
+        weight_Q = None if num_clicks is None else num_clicks[view.places].astype(np.float64)
+        found = summarise(view.values, view.slices, compared(view.values), config, weight_Q)
+        for target, part in zip((merged, differences), found, strict=True):
             for name, slices in part.items():
                 target.setdefault(name, {}).update(slices)
     return {**merged, "differences": differences}
+
+
+def summarise_traffic(view: Measured, num_clicks: Counts, config: EvaluateConfig) -> dict[str, Any]:
+    """Return what ``summarise_views`` does for ``TRAFFIC_SLICES`` of a view, each query weighted by its clicks."""
+    slices = {name: view.slices[name] for name in TRAFFIC_SLICES}
+    return summarise_views([replace(view, slices=slices)], config, num_clicks)
 
 
 def measure_ann(

@@ -89,7 +89,7 @@ def test_gain_is_given_in_percent_of_the_baseline_too() -> None:
     values = {"a": measures([0.6] * 8, [0.1] * 8), "b": measures([0.5] * 8, [0.0] * 8)}
     difference = summarise(values, {"overall": np.ones(8, bool)}, [("a", "b")], CONFIG)[1]["a - b"]["overall"]
     assert difference["R@50"]["relative_percent"]["value"] == pytest.approx(20.0)
-    assert "relative_percent" not in difference["P@50"]  # of a baseline of 0
+    assert difference["P@50"]["relative_percent"] is None  # of a baseline of 0
 
 
 @pytest.mark.parametrize("weights", [None, np.array([1.0, 4.0, 2.0, 1.0, 3.0, 1.0, 2.0])])

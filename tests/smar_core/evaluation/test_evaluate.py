@@ -69,7 +69,17 @@ def scores(evaluated: tuple[Artifact, dict[str, float]]) -> dict[str, Any]:
 
 
 def test_scores_have_the_contract_form(scores: dict[str, Any]) -> None:
-    assert set(scores) == SYSTEMS | {"judged", "ann", "differences", "queries", "gate", "exclusive", "reliance", "signatures"}
+    assert set(scores) == SYSTEMS | {
+        "traffic",
+        "judged",
+        "ann",
+        "differences",
+        "queries",
+        "gate",
+        "exclusive",
+        "reliance",
+        "signatures",
+    }
     for system in SYSTEMS:
         assert {name: part["num_queries"] for name, part in scores[system].items()} == {
             "overall": 4,
@@ -79,13 +89,26 @@ def test_scores_have_the_contract_form(scores: dict[str, Any]) -> None:
             "unseen_query": 1,
             "unseen_pair": 3,  # red shirt with a10, blanket, dress with h8; steel pot has nothing new
             "unseen_item": 2,  # blanket, dress with h8
+            "seen_query_unseen_item": 1,
+            "unseen_query_unseen_item": 1,
+            "seen_item": 2,  # red shirt, steel pot
+            "seen_query_seen_item": 2,
+            "head": 1,  # red shirt has 4 of 7 training clicks, steel pot 2, dress 1
+            "torso": 1,
+            "tail": 2,
+            "words_1": 2,
+            "words_2": 2,
+            "with_image": 3,
+            "without_image": 1,  # blanket
+            "picture_distinct": 3,
         }
         for part in scores[system].values():
             measures = set(part) - {"num_queries"}
             expected = {f"{name}@{k}{end}" for k in (10, 50, 100) for name in ("R", "P", "F1", "nDCG") for end in ("",)}
             assert measures == expected | {f"P@{k}_max" for k in (10, 50, 100)} | {"RR@10"}
             assert all(set(part[measure]) == {"value", "low", "high"} for measure in measures)
-    assert scores["queries"] == {"split": "test", "num_test": 4, "num_excluded": 0}
+    pictures = {"none": 1, "blank": 0, "stock": 0, "near_duplicate": 0, "distinct": 5}
+    assert scores["queries"] == {"split": "test", "num_test": 4, "num_excluded": 0, "relevant_pictures": pictures}
 
 
 def test_everything_is_found_in_a_catalogue_of_ten(scores: dict[str, Any]) -> None:
@@ -135,7 +158,7 @@ def test_judged_counts_and_grades(scores: dict[str, Any]) -> None:
         "num_test_queries_without_judgment": 2,
     }
     assert judged["model"]["overall"]["num_queries"] == 1
-    assert set(judged["model"]) == {"overall", "fashion", "seen_query"}
+    assert set(judged["model"]) == {"overall", "fashion", "seen_query", "head", "words_2", "with_image", "picture_distinct"}
     # Memory ranks z9 (3 clicks) above a1: gain 3 at rank 1; the ideal adds a10 with grade 2 at rank 2.
     assert judged["click_memory"]["overall"]["nDCG@10"]["value"] == pytest.approx(3 / (3 + 2 / np.log2(3)))
 
@@ -145,6 +168,22 @@ def test_differences_are_those_of_the_means(scores: dict[str, Any]) -> None:
     values = [scores[system]["overall"]["nDCG@10"]["value"] for system in ("model", "text_only")]
     assert part["value"] == pytest.approx(values[0] - values[1])
     assert part["low"] <= part["value"] <= part["high"]
+
+
+def test_traffic_weighs_queries_by_their_clicks(scores: dict[str, Any]) -> None:
+    """Clicks: red shirt 3, steel pot 1, blanket 2, dress 4; memory finds one of two, one, none of two and none."""
+    weighted = scores["traffic"]["click_memory"]["overall"]["R@10"]
+    assert weighted["value"] == pytest.approx((3 * 0.5 + 1 * 1 + 2 * 0 + 4 * 0) / 10)
+    assert weighted["low"] <= weighted["value"] <= weighted["high"]
+    assert set(scores["traffic"]["model"]) == {"overall", "fashion", "not_fashion", "seen_query", "unseen_query"}
+    assert "p_holm" in scores["traffic"]["differences"]["model - click_memory"]["overall"]["R@10"]
+
+
+def test_a_category_with_enough_queries_has_a_slice(finished_run, tmp_path: Path) -> None:
+    run_evaluate(finished_run, tmp_path / "evaluation", None, num_examples=0, min_slice_queries=2)
+    scores = open_artifact(tmp_path / "evaluation", "evaluation").read_json("scores.json")
+    found = {name: part["num_queries"] for name, part in scores["model"].items() if name.startswith("category:")}
+    assert found == {"category:Apparel": 2, "category:Home": 2}
 
 
 def test_flat_index_loses_nothing(scores: dict[str, Any]) -> None:
@@ -161,7 +200,13 @@ def test_per_query_values_average_to_the_scores(evaluated: tuple[Artifact, dict[
         )
     )
     assert pc.mean(chosen["value"]).as_py() == pytest.approx(scores["model"]["overall"]["RR@10"]["value"])
-    assert set(table["source"].to_pylist()) == {"clicks", "clicks_unseen_pairs", "clicks_unseen_items", "judgments"}
+    assert set(table["source"].to_pylist()) == {
+        "clicks",
+        "clicks_unseen_pairs",
+        "clicks_unseen_items",
+        "clicks_seen_items",
+        "judgments",
+    }
     slices = evaluated[0].read_table("slices")
     fashion = slices.filter(pc.equal(slices["slice"], "fashion"))["query_id"].to_pylist()
     assert sorted(fashion) == sorted([query_id("red shirt"), query_id("dress")])
@@ -232,7 +277,7 @@ def test_validation_days_are_evaluated_alike(finished_run, tmp_path: Path) -> No
     run_evaluate(finished_run, tmp_path / "evaluation", None, split="validation", num_examples=0)
     evaluation = open_artifact(tmp_path / "evaluation", "evaluation")
     scores = evaluation.read_json("scores.json")
-    assert scores["queries"] == {"split": "validation", "num_test": 2, "num_excluded": 0}
+    assert (scores["queries"]["split"], scores["queries"]["num_test"]) == ("validation", 2)
     assert [line.item_id for line in read_qrels(evaluation.path / "qrels.trec")] in (["z9", "e5"], ["e5", "z9"])
     assert scores["model"]["seen_query"]["num_queries"] == scores["model"]["unseen_query"]["num_queries"] == 1
     assert scores["click_memory"]["seen_query"]["RR@10"]["value"] == 1.0
