@@ -10,7 +10,8 @@ class SmarConfig(PreTrainedConfig):
 
     ``query_encoder``, ``text_encoder`` and ``image_encoder`` are None for a tower trained from scratch, else the whole config
     (as a dict with ``model_type``) of the ``AutoModel`` that the tower started from: its weights are saved with ours, so
-    loading never asks for the original checkpoint again.
+    loading never asks for the original checkpoint again. ``matryoshka_dims`` are the lengths, below ``embed_dim``, to which an
+    embedding may be cut: the last training's ``loss.matryoshka_dims``.
     """
 
     model_type = "smar"
@@ -37,6 +38,7 @@ class SmarConfig(PreTrainedConfig):
         dropout: float = 0.1,
         max_query_tokens: int = 16,
         max_item_tokens: int = 40,
+        matryoshka_dims: tuple[int, ...] = (),
         query_encoder: dict[str, Any] | None = None,
         text_encoder: dict[str, Any] | None = None,
         image_encoder: dict[str, Any] | None = None,
@@ -62,6 +64,7 @@ class SmarConfig(PreTrainedConfig):
         self.dropout = dropout
         self.max_query_tokens = max_query_tokens
         self.max_item_tokens = max_item_tokens
+        self.matryoshka_dims = list(matryoshka_dims)
         self.query_encoder = query_encoder
         self.text_encoder = text_encoder
         self.image_encoder = image_encoder
