@@ -106,10 +106,18 @@ GATE_QUERIES = _table(
     ("split", pa.string()),
     ("query_id", pa.string()),
     ("num_clicks", pa.int32()),
-    ("label", pa.float64()),  # click-weighted share of clicks on visual items
+    ("label", pa.float64()),  # click-weighted share of clicks on visual items, or how much the picture helps
     ("probability", pa.float64()),  # P(q)
 )
-"""The gate's labels and answers for every true query."""
+"""The gate's labels and answers for every true query; without a row where P looks at items."""
+
+GATE_ITEMS = _table(
+    ("item_id", pa.string()),
+    ("num_clicks", pa.int32()),  # on the training days
+    ("label", pa.float64(), True),  # as in GATE_QUERIES; absent without a training click
+    ("probability", pa.float64()),  # P(s)
+)
+"""The same for every item, in the catalogue's order, where P looks at items; only such a gate has it."""
 
 
 EMBEDDINGS: tuple[ItemTower, ...] = ("text", "multimodal", "image")
@@ -193,5 +201,7 @@ KINDS: Mapping[str, Kind] = {
         ("bundle.json", "tokenizer.json", "query_tower/config.json", "query_tower/model.safetensors", "gate/gate.json"),
     ),
     "evaluation": Kind({"per_query": PER_QUERY, "slices": SLICES}, ("scores.json", "page.html")),
+    "trial": Kind(files=("evidence.json", "queries.json")),
+    "experiment": Kind(files=("experiment.json", "report.html", "table.md")),
 }
 """Every artifact kind of the pipeline."""

@@ -133,11 +133,10 @@ def rank_disturbed(
             model, tokenizer, items, pictures=shown, batch_size=config.batch_size, device=device, progress=progress
         )
         order = sorted(range(len(embeddings.item_ids)), key=embeddings.item_ids.__getitem__)
+        represented = encoded.gate.represent(embeddings.item_ids, embeddings.by_tower)
         by_modality = {
-            modality: rankings["text_only"]
-            if modality == "text"
-            else exact_search(encoded.query_QD, embeddings.by_tower[modality][order], top_k)
-            for modality in encoded.modalities
+            modality: rankings["text_only"] if modality == "text" else exact_search(encoded.query_QD, item_ND[order], top_k)
+            for modality, item_ND in represented.items()
         }
         found[kind] = {"model": route([by_modality[modality] for modality in encoded.modalities], encoded.route)}
         if "multimodal" in by_modality:

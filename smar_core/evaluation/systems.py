@@ -1,8 +1,9 @@
 """The systems that are compared, and their rankings of the catalogue.
 
-``model`` is what is shipped: each query is answered by S_m or S_t as P(q) says. The others take it apart: the two indexes alone,
-the pictures alone, the text index as pre-training left it (what fine-tuning and the picture brought over plain text), and
-the click log without a model. A model of fewer towers has fewer of them.
+``model`` is what is shipped: each query is answered by S_m or S_t as P(q) says, or by one index that holds S_m of some items and
+S_t of the others. The others take it apart: the two indexes alone, the pictures alone, the text index as pre-training left it
+(what fine-tuning and the picture brought over plain text), and the click log without a model. A model of fewer towers has
+fewer of them.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,6 +18,7 @@ from smar_core.config import ItemTower
 from smar_core.evaluation.baselines import click_memory
 from smar_core.evaluation.testset import ClickTest
 from smar_core.model.encoding import encode_queries, item_texts
+from smar_core.model.gate import Gate, Representation
 from smar_core.model.modeling import SmarModel
 from smar_core.model.tokens import TextTokenizer
 from smar_core.progress import Progress
@@ -41,16 +43,21 @@ class EncodedTest:
         pretrained_query_QD: Test queries by the pre-trained query tower.
         pretrained_text_ND: The catalogue's S_t as pre-training left it, in the bundle's order; None without a text tower.
         probabilities: P(q) [Q].
-        modalities: As ``Gate.modalities``.
-        route: [Q] place in them of what answers each query.
+        gate: The exported one.
+        route: [Q] place in ``modalities`` of what answers each query.
     """
 
     query_QD: Floats
     pretrained_query_QD: Floats
     pretrained_text_ND: Floats | None
     probabilities: NDArray[np.float64]
-    modalities: tuple[ItemTower, ...]
+    gate: Gate
     route: NDArray[np.int64]
+
+    @property
+    def modalities(self) -> tuple[Representation, ...]:
+        """As ``Gate.modalities``."""
+        return self.gate.modalities
 
 
 def encode_test(
@@ -77,7 +84,7 @@ def encode_test(
         pretrained_query_QD=encode_queries(model.query_tower, tokenizer, queries, batch_size=batch_size, device=device),
         pretrained_text_ND=text_ND,
         probabilities=probabilities,
-        modalities=bundle.gate.modalities,
+        gate=bundle.gate,
         route=bundle.gate.route(probabilities),
     )
 
@@ -98,7 +105,10 @@ def rank_systems(
         top_k: Places of a ranking.
         excluded: For each query the rows that may not be ranked.
     """
-    by_modality = {modality: bundle.rank(encoded.query_QD, modality, top_k, excluded=excluded) for modality in bundle.modalities}
+    by_modality: dict[Representation, Ranking] = {
+        modality: bundle.rank(encoded.query_QD, modality, top_k, excluded=excluded)
+        for modality in dict.fromkeys((*bundle.modalities, *encoded.modalities))
+    }
     rankings = {system: by_modality[modality] for system, modality in MODALITY.items() if modality in by_modality}
     rankings["model"] = route([by_modality[modality] for modality in encoded.modalities], encoded.route)
     if encoded.pretrained_text_ND is not None:

@@ -9,6 +9,7 @@ Shapes: B pairs, N distinct items, K parts, D embed_dim.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -127,32 +128,35 @@ class FinetuningObjective(Objective):
 
     Args:
         loss: Form of the contrastive loss; alpha, beta, gamma and learned weights play no part here.
-        modalities: Representations that answer, as ``Gate.modalities``.
-        gate_Q: P(q) of every true query, 0..1, without gradient; 0 or 1 for a hard gate.
+        towers: Item towers that answer, as ``Gate.towers``.
+        gate_G: P of every true query, or of every item, 0..1, without gradient; 0 or 1 for a hard gate.
         text_weight: Least weight of L_t under a learned gate.
         log_q_N: As for ``Objective``.
+        gate_side: Whether ``gate_G`` holds queries or items; the latter's P weighs the pairs whose positive they are.
     """
 
-    gate_Q: Tensor
+    gate_G: Tensor
 
     def __init__(
         self,
         loss: LossConfig,
-        modalities: tuple[ItemTower, ...],
-        gate_Q: Tensor,
+        towers: tuple[ItemTower, ...],
+        gate_G: Tensor,
         text_weight: float,
         log_q_N: Tensor | None = None,
+        gate_side: Literal["query", "item"] = "query",
     ) -> None:
         super().__init__(loss, log_q_N)
-        self._modalities, self._text_weight = modalities, text_weight
-        self.register_buffer("gate_Q", gate_Q, persistent=False)
+        self._towers, self._text_weight, self._gate_side = towers, text_weight, gate_side
+        self.register_buffer("gate_G", gate_G, persistent=False)
 
     def forward(self, query_BD: Tensor, items: ItemEmbeddings, relations: BatchRelations) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the total and its parts by the names they are logged under; every pair is a true one."""
-        if len(self._modalities) == 1:
-            total = self.mean_loss(self._modalities[0], query_BD, items, relations)
-            return total, {f"loss_{self._modalities[0]}": total} | self.learned_figures()
-        gate_B = self.gate_Q[relations.true_query_T]
+        if len(self._towers) == 1:
+            total = self.mean_loss(self._towers[0], query_BD, items, relations)
+            return total, {f"loss_{self._towers[0]}": total} | self.learned_figures()
+        is_on_items = self._gate_side == "item"
+        gate_B = self.gate_G[relations.item_N[relations.positive_B] if is_on_items else relations.true_query_T]
         text_B = self.pair_losses("text", query_BD, items, relations)
         multimodal_B = self.pair_losses("multimodal", query_BD, items, relations)
         total = ((1.0 - gate_B).clamp_min(self._text_weight) * text_B + gate_B * multimodal_B).mean()

@@ -2,7 +2,8 @@
 
 It holds the query tower, the gate, the tokenizer, every item's embeddings and metadata, and an approximate index for each
 representation that may answer. Under a learned gate these are S_t (text) and S_m (multimodal): which of them answers depends on
-the query, through P(q) (PAPER.md 12), hence two indexes: twice the memory of one, for a gate that may look at the query.
+the query, through P(q) (PAPER.md 12), hence two indexes: twice the memory of one, for a gate that may look at the query. Under
+an item-side gate there is one, ``gated``, of S_m of some items and S_t of the others; a query is encoded once and never routed.
 Evaluation searches through this class too: what is measured is what is shipped. Left out: items added after the export,
 filters, a server.
 
@@ -23,7 +24,7 @@ from smar_core.artifact import open_artifact
 from smar_core.config import ItemTower
 from smar_core.errors import ArtifactError, UserError
 from smar_core.model.encoding import encode_queries
-from smar_core.model.gate import Gate
+from smar_core.model.gate import Gate, Representation
 from smar_core.model.modeling import QueryTower
 from smar_core.model.tokens import TextTokenizer
 from smar_core.retrieval.exact import NO_ITEM, Floats, Ranking, Rows, exact_search
@@ -66,7 +67,7 @@ class Bundle:
         categories: N category paths.
         has_image: [N] bool.
         modalities: Embeddings that the items have.
-        indexed: Those with an approximate index, as ``Gate.modalities``; the others are searched exactly, in evaluation only.
+        indexed: What has an approximate index, as ``Gate.modalities``; the rest is searched exactly, in evaluation only.
     """
 
     def __init__(self, folder: Path, *, batch_size: int, device: torch.device) -> None:
@@ -82,7 +83,7 @@ class Bundle:
         self._query_tower = QueryTower.from_pretrained(folder / "query_tower")
         self.gate = Gate.load(folder / "gate")
         self.modalities: tuple[ItemTower, ...] = tuple(self.settings["item_towers"])
-        self.indexed: tuple[ItemTower, ...] = self.gate.modalities
+        self.indexed: tuple[Representation, ...] = self.gate.modalities
         self._embeddings: dict[str, Floats] = {}
         self._indexes: dict[str, ItemIndex] = {}
 
@@ -141,7 +142,7 @@ class Bundle:
     def rank(
         self,
         query_QD: Floats,
-        modality: ItemTower,
+        modality: Representation,
         top_k: int,
         *,
         exact: bool = True,
@@ -166,14 +167,17 @@ class Bundle:
         assert modality in self.indexed and excluded is None
         return self._index(modality).search(query_QD, self.embeddings(modality), top_k)
 
-    def embeddings(self, modality: ItemTower) -> Floats:
+    def embeddings(self, modality: Representation) -> Floats:
         """Return the items' embeddings [N, D], L2-normalised; rows of ``image`` without a picture are zero or a learned one."""
-        if modality not in self._embeddings:
+        if modality == "gated" and modality not in self._embeddings:
+            by_tower = {tower: self.embeddings(tower) for tower in self.gate.towers}
+            self._embeddings[modality] = self.gate.represent(self.item_ids, by_tower)[modality]
+        elif modality not in self._embeddings:
             column = self._artifact.read_table("embeddings", [modality])[modality].combine_chunks()
             self._embeddings[modality] = column.flatten().to_numpy().reshape(len(column), -1)
         return self._embeddings[modality]
 
-    def _index(self, modality: ItemTower) -> ItemIndex:
+    def _index(self, modality: Representation) -> ItemIndex:
         if modality not in self._indexes:
             path = self._artifact.path / index_file(modality)
             self._indexes[modality] = ItemIndex.load(path, self.settings["index"])
@@ -184,7 +188,8 @@ class Bundle:
         if mode == "routed":
             return self.gate.route(self.probabilities(queries))
         if mode not in self.indexed:
-            raise UserError(f"the bundle has no {mode} index", f"choose routed or {' or '.join(self.indexed)}")
+            named = [modality for modality in self.indexed if modality != "gated"]
+            raise UserError(f"the bundle has no {mode} index", f"choose {' or '.join(['routed', *named])}")
         return np.full(len(queries), self.indexed.index(mode))
 
     def _hits(self, rows: Rows, scores: Floats) -> list[Hit]:
@@ -196,7 +201,7 @@ class Bundle:
         ]
 
 
-def index_file(modality: ItemTower) -> str:
+def index_file(modality: Representation) -> str:
     """Return the name of an index in the bundle.
 
     >>> index_file("text")

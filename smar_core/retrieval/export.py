@@ -1,8 +1,9 @@
 """The stage that turns a fine-tuned model and a gate into a bundle.
 
 The catalogue is sorted by item id first, so that everywhere downstream a row is an item's place in that order. All three
-embeddings are kept: S_t and S_m are indexed, S_i is there for evaluation and for whoever wants to look. As Parquet they are
-about as large as the indexes. Left out: float16 or int8 embeddings, which would halve or quarter that.
+embeddings are kept: S_t and S_m are indexed, or under an item-side gate one of the two for each item; S_i is there for
+evaluation and for whoever wants to look. As Parquet they are about as large as the indexes. Left out: float16 or int8
+embeddings, which would halve or quarter that.
 """
 
 from pathlib import Path
@@ -51,7 +52,8 @@ def export_embeddings(
         Sizes of the catalogue and of an index.
 
     Raises:
-        UserError: The index' parameters do not fit the model, or the model lacks what the gate routes to.
+        UserError: The index' parameters do not fit the model, the model lacks what the gate routes to, or an item-side gate was
+            trained with another catalogue.
     """
     torch.set_num_threads(runtime.num_threads)
     device = resolve_device(runtime)
@@ -61,19 +63,20 @@ def export_embeddings(
     embeddings = encode_catalogue(model, tokenizer, items, batch_size=config.batch_size, device=device, progress=context.progress)
     table = embedding_table(items, embeddings)
     exported_gate = Gate.load(gate.path)
-    for modality in exported_gate.modalities:
-        if modality not in embeddings.by_tower:
+    for tower in exported_gate.towers:
+        if tower not in embeddings.by_tower:
             raise UserError(
-                f"gate.mode={exported_gate.mode} needs the {modality} tower, and the model has {list(model.item_towers)}",
+                f"gate.mode={exported_gate.mode} needs the {tower} tower, and the model has {list(model.item_towers)}",
                 "train the gate for this model",
             )
+    represented = exported_gate.represent(embeddings.item_ids, embeddings.by_tower)
     with create_artifact(output, "bundle", config_digest=context.config_digest, parents=context.parents) as folder:
         pq.write_table(table, folder / "embeddings.parquet")
         order = _id_order(embeddings.item_ids)
-        for done, modality in enumerate(exported_gate.modalities, 1):
-            index = ItemIndex.build(embeddings.by_tower[modality][order], config)
+        for done, (modality, item_ND) in enumerate(represented.items(), 1):
+            index = ItemIndex.build(item_ND[order], config)
             index.save(folder / index_file(modality))
-            context.progress.update("index", done, len(exported_gate.modalities))
+            context.progress.update("index", done, len(represented))
         model.query_tower.save_pretrained(folder / "query_tower")
         exported_gate.save(folder / "gate")
         tokenizer.save(folder / "tokenizer.json")
@@ -87,6 +90,8 @@ def export_embeddings(
             "index": dict(index.settings),
             "gate": {
                 "mode": exported_gate.mode,
+                "side": exported_gate.side,
+                "supervision": exported_gate.supervision,
                 "threshold": exported_gate.threshold,
                 "visual_categories": list(exported_gate.visual_categories),
             },

@@ -1,4 +1,7 @@
-"""Stage ``finetune``: adaptive embedding learning on clicks, per pair P * L_m + (1 - P) * L_t (PAPER.md 11)."""
+"""Stage ``finetune``: adaptive embedding learning on clicks, per pair P * L_m + (1 - P) * L_t (PAPER.md 11).
+
+P is that of the pair's query or, under a gate on items, of its item.
+"""
 
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from smar_core.model.pictures import PictureStore
 from smar_core.stage import StageContext
 from smar_core.training.loop import TrainingLoop
 from smar_core.training.model_artifact import open_model, write_model_artifact
-from smar_core.training.pairs import open_training_data
+from smar_core.training.pairs import open_training_data, rows_by_item_id
 from smar_core.training.sampler import PairSampler
 from smar_core.training.validation import Routing, Validator, read_validation_queries
 
@@ -64,10 +67,12 @@ def finetune(
         max_query_tokens=network.config.max_query_tokens,
         max_item_tokens=network.config.max_item_tokens,
     )
-    probabilities = header.probabilities(data.true.queries, batch_size=_BATCH, device=device)
+    if header.is_on_items:
+        probabilities = header.item_probabilities(list(rows_by_item_id(items)))
+    else:
+        probabilities = header.probabilities(data.true.queries, batch_size=_BATCH, device=device)
     if config.gate_weighting == "hard":
-        probabilities = header.route(probabilities).astype(float)
-    gate_Q = torch.from_numpy(probabilities).float()
+        probabilities = (probabilities >= header.threshold).astype(float)
     queries = read_validation_queries(items, clicks, config.validation_queries)
     route = header.route(header.probabilities(queries.queries, batch_size=_BATCH, device=device))
 
@@ -84,8 +89,14 @@ def finetune(
             synthetic_share=0.0,
             seed=config.seed,
         ),
-        FinetuningObjective(loss, header.modalities, gate_Q, config.text_weight),
-        Validator(items, queries, Routing(header.modalities, route), context.progress),
+        FinetuningObjective(
+            loss,
+            header.towers,
+            torch.from_numpy(probabilities).float(),
+            config.text_weight,
+            gate_side="item" if header.is_on_items else "query",
+        ),
+        Validator(items, queries, Routing(header, route), context.progress),
         "validation_R@50_routed",
         config,
         runtime,

@@ -1,31 +1,45 @@
-"""Stage ``train_gate``: the prediction header P(q), its calibration, its threshold and its report (PAPER.md 5, 11).
+"""Stage ``train_gate``: the prediction header P, its calibration, its threshold and its report (PAPER.md 5, 11).
 
-The label of a query is the click-weighted share of its training clicks on visual items. The header reads the frozen
-pre-trained query tower. Calibration (Platt) and threshold come from the validation days; the test days are only reported.
+P looks at a query or at an item (``gate.side``) and learns a category or a utility (``gate.supervision``, see ``gate_labels``).
+It reads frozen pre-trained embeddings. Calibration and threshold come from the validation days; the test days are only reported.
+Utilities need the ranks of all clicked items, hence an encoding of the catalogue, and so does P of an item.
+
+Shapes: P clicked pairs, G labelled queries or items, F features, T thresholds, Q queries, N items, D embed_dim.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
 from smar_core.artifact import Artifact, create_artifact, write_json
-from smar_core.categories import category_parts, is_under
+from smar_core.categories import category_parts
 from smar_core.config import GateConfig, RuntimeConfig
 from smar_core.errors import UserError
 from smar_core.model.device import resolve_device
-from smar_core.model.encoding import encode_queries
-from smar_core.model.gate import Gate, PredictionHeader
-from smar_core.schemas import GATE_QUERIES, SPLITS
+from smar_core.model.encoding import CatalogueEmbeddings, encode_catalogue, encode_queries
+from smar_core.model.gate import Gate, PredictionHeader, calibrate
+from smar_core.retrieval.exact import Floats
+from smar_core.schemas import SPLITS
 from smar_core.stage import StageContext
+from smar_core.training.gate_calibration import THRESHOLDS, Values, accuracy_threshold, fit_calibration, recall_threshold
+from smar_core.training.gate_labels import (
+    UTILITY_RANK,
+    ClickedPairs,
+    Labelled,
+    category_labels,
+    group_labels,
+    rank_pairs,
+    read_clicked_pairs,
+    utility_labels,
+)
+from smar_core.training.gate_report import gate_figures, item_table, query_table
 from smar_core.training.model_artifact import open_model
+from smar_core.training.validation import recall
 
 _BATCH = 256
 
@@ -39,11 +53,11 @@ def train_gate(
     runtime: RuntimeConfig,
     context: StageContext,
 ) -> dict[str, float]:
-    """Train P(q) on the training days, calibrate it on the validation days, and write the gate artifact.
+    """Train P on the training days, calibrate it on the validation days, and write the gate artifact.
 
     Args:
         items, clicks: Prepared data.
-        pretrained: Model whose query tower P reads, frozen.
+        pretrained: Model whose embeddings P reads, frozen.
         output: Folder of the gate artifact.
         config, runtime: Config sections.
         context: Parents and progress.
@@ -52,166 +66,170 @@ def train_gate(
         AUC, accuracy, calibration error and traffic shares of the validation days.
 
     Raises:
-        UserError: No item, or no clicked one, is under ``visual_categories``, or all are, in mode ``learned``.
+        UserError: The labels leave nothing to learn in mode ``learned``: no item, or no clicked one, is under
+            ``visual_categories``, or all are; or pictures help every query, or none.
     """
     torch.set_num_threads(runtime.num_threads)
-    device = resolve_device(runtime)
     model, tokenizer = open_model(pretrained)
-    labels = label_queries(items, clicks, config)
-    header = PredictionHeader(model.config.embed_dim, config.hidden_size)
-    gate = Gate(config.mode, 0.5, config.visual_categories, 1.0, 0.0, header, model.query_tower, tokenizer)
+    known = _embed(items, read_clicked_pairs(items, clicks), pretrained, config, resolve_device(runtime), context)
+    label_P = _label_pairs(items, known, config)
+    by_side = known.pairs.item_P if config.side == "item" else known.pairs.query_P
+    labels = {split: group_labels(known.pairs, label_P, split, by_side, config.supervision) for split in SPLITS}
+    gate = Gate(
+        config.mode,
+        0.5,
+        config.visual_categories,
+        1.0,
+        0.0,
+        PredictionHeader(known.feature_GF.shape[1], config.hidden_size),
+        model.query_tower,
+        tokenizer,
+        config.side,
+        config.supervision,
+    )
     if config.mode == "learned":
-        train = labels["train"]
-        embeddings = encode_queries(model.query_tower, tokenizer, train.queries, batch_size=_BATCH, device=device)
-        _train_header(header, embeddings, train.label, config, context)
-        gate = calibrated(gate, labels["validation"], device)
-    probabilities = {
-        split: gate.probabilities(found.queries, batch_size=_BATCH, device=device) for split, found in labels.items()
+        _check_labels(labels["train"], items, config)
+        _train_header(gate.header, known.feature_GF[labels["train"].row_G], labels["train"].label_G, config, context)
+        gate, probability_G = _calibrate(gate, known, labels["validation"])
+    else:
+        probability_G = np.full(len(known.feature_GF), float(gate.modalities == ("multimodal",)))
+    if gate.is_on_items:
+        gate = replace(gate, items=item_table(items, labels["train"], probability_G))
+    report: dict[str, Any] = {
+        "mode": gate.mode,
+        "side": gate.side,
+        "supervision": gate.supervision,
+        "threshold": gate.threshold,
+        "visual_categories": list(gate.visual_categories),
     }
-    report: dict[str, Any] = {"mode": gate.mode, "threshold": gate.threshold, "visual_categories": list(gate.visual_categories)}
     for split in ("validation", "test"):
-        report[split] = gate_figures(labels[split], probabilities[split], gate.threshold, config.num_bins)
+        found = labels[split]
+        report[split] = gate_figures(found, probability_G[found.row_G], gate.threshold, config.num_bins)
     with create_artifact(output, "gate", config_digest=context.config_digest, parents=context.parents) as folder:
         gate.save(folder)
-        pq.write_table(_query_table(labels, probabilities), folder / "gate_queries.parquet")
+        answered = {} if gate.is_on_items else labels
+        pq.write_table(query_table(known.pairs, answered, probability_G), folder / "gate_queries.parquet")
         write_json(folder / "gate_report.json", report)
     return {name: value for name, value in report["validation"].items() if isinstance(value, float)} | {
         "threshold": gate.threshold
     }
 
 
-class LabelledQueries:
-    """Queries of one split with the gate's label.
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What the gate may look at.
 
     Attributes:
-        query_ids, queries: Id and text of each.
-        num_clicks: [Q] clicks.
-        label: [Q] click-weighted share of clicks on visual items, 0..1.
+        pairs: Clicked pairs of every split.
+        query_QD: Pre-trained embeddings of ``pairs.queries``.
+        catalogue: Pre-trained embeddings of the items; None where they are not needed.
+        feature_GF: What the header reads of every query, or of every item: S_t and S_m side by side.
     """
 
-    def __init__(self, clicks: dict[tuple[str, str], list[tuple[int, bool]]]) -> None:
-        keys = sorted(clicks)
-        self.query_ids = [query_id for query_id, _ in keys]
-        self.queries = [query for _, query in keys]
-        self.num_clicks = np.array([sum(n for n, _ in clicks[key]) for key in keys], dtype=np.int64)
-        visual = np.array([sum(n for n, is_visual in clicks[key] if is_visual) for key in keys], dtype=np.float64)
-        self.label = visual / np.maximum(self.num_clicks, 1)
+    pairs: ClickedPairs
+    query_QD: Floats
+    catalogue: CatalogueEmbeddings | None
+    feature_GF: Floats
 
-    @property
-    def is_visual(self) -> np.ndarray:
-        """[Q] whether more than half of the clicks are on visual items."""
-        return self.label > 0.5
+    def item_embeddings(self) -> tuple[Floats, Floats]:
+        """Return S_t and S_m [N, D]."""
+        assert self.catalogue is not None
+        return self.catalogue.by_tower["text"], self.catalogue.by_tower["multimodal"]
 
 
-def label_queries(items: Artifact, clicks: Artifact, config: GateConfig) -> dict[str, LabelledQueries]:
-    """Label the true queries of each split; raises UserError when the labels leave nothing to learn in mode ``learned``."""
-    catalogue = items.read_table("items", ["item_id", "category"]).to_pydict()
-    is_visual = {
-        item_id: is_under(category, config.visual_categories)
-        for item_id, category in zip(catalogue["item_id"], catalogue["category"], strict=True)
-    }
-    found: dict[str, dict[tuple[str, str], list[tuple[int, bool]]]] = {split: {} for split in SPLITS}
-    for row in clicks.read_table("pairs", ["split", "query_id", "query", "item_id", "num_clicks"]).to_pylist():
-        key = (row["query_id"], row["query"])
-        found[row["split"]].setdefault(key, []).append((row["num_clicks"], is_visual[row["item_id"]]))
-    labels = {split: LabelledQueries(rows) for split, rows in found.items()}
-    num_visual = int(labels["train"].is_visual.sum())
-    if config.mode == "learned" and num_visual in (0, len(labels["train"].queries)):
-        names = sorted({(category_parts(category) or ("(none)",))[0] for category in catalogue["category"]})
+def _embed(
+    items: Artifact, pairs: ClickedPairs, pretrained: Artifact, config: GateConfig, device: torch.device, context: StageContext
+) -> _Known:
+    model, tokenizer = open_model(pretrained)
+    query_QD = encode_queries(model.query_tower, tokenizer, pairs.queries, batch_size=_BATCH, device=device)
+    if config.supervision == "category" and config.side == "query":
+        return _Known(pairs, query_QD, None, query_QD)
+    catalogue = encode_catalogue(model, tokenizer, items, batch_size=_BATCH, device=device, progress=context.progress)
+    if config.side == "query":
+        return _Known(pairs, query_QD, catalogue, query_QD)
+    both_NF = np.concatenate([catalogue.by_tower["text"], catalogue.by_tower["multimodal"]], axis=1)
+    return _Known(pairs, query_QD, catalogue, both_NF)
+
+
+def _label_pairs(items: Artifact, known: _Known, config: GateConfig) -> Values:
+    """Return the label of every clicked pair [P]."""
+    if config.supervision == "category":
+        return category_labels(items, known.pairs, config.visual_categories)
+    pairs = known.pairs
+    text_P, multimodal_P = (
+        rank_pairs(known.query_QD, item_ND, pairs.query_P, pairs.item_P) for item_ND in known.item_embeddings()
+    )
+    return utility_labels(text_P, multimodal_P)
+
+
+def _check_labels(train: Labelled, items: Artifact, config: GateConfig) -> None:
+    """Raise UserError when the labels leave nothing to learn."""
+    if config.supervision == "utility":
+        if not train.has_both_classes:
+            raise UserError(
+                "gate.supervision=utility finds no training click that S_t, or none that S_m, ranks better than the other",
+                "set gate.mode=always_text or always_multimodal, or train longer",
+            )
+        return
+    num_visual = int(train.is_positive.sum())
+    if num_visual in (0, len(train.row_G)):
+        categories = items.read_table("items", ["category"])["category"].to_pylist()
+        names = sorted({(category_parts(category) or ("(none)",))[0] for category in categories})
         share = "no" if num_visual == 0 else "every"
+        what = "query has most of its clicks" if config.side == "query" else "item with clicks is"
         raise UserError(
-            f"{share} training query has most of its clicks under gate.visual_categories={list(config.visual_categories)}; "
+            f"{share} training {what} under gate.visual_categories={list(config.visual_categories)}; "
             f"the catalogue's top categories are {', '.join(names[:20])}",
             "set gate.visual_categories to some of them, or gate.mode=always_text or always_multimodal",
         )
-    return labels
 
 
 def _train_header(
-    header: PredictionHeader, query_QD: np.ndarray, label: np.ndarray, config: GateConfig, context: StageContext
+    header: PredictionHeader, feature_GF: Floats, label_G: Values, config: GateConfig, context: StageContext
 ) -> None:
-    """Binary cross-entropy against the soft labels; every query is drawn alike, whatever its traffic."""
+    """Binary cross-entropy against the soft labels; every query or item is drawn alike, whatever its traffic."""
     torch.manual_seed(config.seed)
     for layer in (header.hidden, header.out):
         layer.reset_parameters()
-    embeddings, labels = torch.from_numpy(query_QD), torch.from_numpy(label).float()
+    features, labels = torch.from_numpy(feature_GF), torch.from_numpy(label_G).float()
     generator = torch.Generator().manual_seed(config.seed)
     optimiser = torch.optim.AdamW(header.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     for step in range(config.num_steps):
         rows = torch.randint(len(labels), (config.batch_size,), generator=generator)
-        loss = F.binary_cross_entropy_with_logits(header(embeddings[rows]), labels[rows])
+        loss = F.binary_cross_entropy_with_logits(header(features[rows]), labels[rows])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         context.progress.update("train", step + 1, config.num_steps, loss=float(loss.detach()))
 
 
-def calibrated(gate: Gate, validation: LabelledQueries, device: torch.device) -> Gate:
-    """Return the gate with Platt scale, shift and threshold from the validation days; unchanged if they hold one class."""
-    target = validation.is_visual
-    if len(set(target.tolist())) < 2:
-        return gate
-    raw = gate.probabilities(validation.queries, batch_size=_BATCH, device=device)
-    logits = np.log(np.clip(raw, 1e-9, 1 - 1e-9) / np.clip(1 - raw, 1e-9, 1 - 1e-9))
-    fitted = LogisticRegression(C=1.0).fit(logits[:, None], target)
-    gate = replace(gate, scale=float(fitted.coef_[0, 0]), shift=float(fitted.intercept_[0]))
-    return replace(
-        gate, threshold=best_threshold(gate.probabilities(validation.queries, batch_size=_BATCH, device=device), target)
-    )
+def _calibrate(gate: Gate, known: _Known, validation: Labelled) -> tuple[Gate, Values]:
+    """Return the gate with scale, shift and threshold from the validation days, and its P of every query or item [G].
 
-
-def best_threshold(probabilities: np.ndarray, target: np.ndarray) -> float:
-    """Return the threshold of highest accuracy among the middles between answers; of equal ones the nearest to 0.5.
-
-    >>> best_threshold(np.array([0.1, 0.3, 0.8]), np.array([False, False, True]))
-    0.5
+    It stays as it is, with the threshold 0.5, when one answer is right for all of those days.
     """
-    values = np.unique(probabilities)
-    candidates = np.r_[0.5, (values[1:] + values[:-1]) / 2]
-    accuracy = np.array([((probabilities >= candidate) == target).mean() for candidate in candidates])
-    best = candidates[accuracy == accuracy.max()]
-    return float(best[np.abs(best - 0.5).argmin()])
+    logit_G = gate.header.logits(known.feature_GF)
+    scale, shift = fit_calibration(logit_G[validation.row_G], validation)
+    probability_G = calibrate(logit_G, scale, shift)
+    threshold = 0.5
+    if validation.has_both_classes and gate.supervision == "category":
+        threshold = accuracy_threshold(probability_G[validation.row_G], validation.is_positive)
+    elif validation.has_both_classes:
+        threshold = recall_threshold(_routed_recall(gate, known, probability_G))
+    return replace(gate, scale=scale, shift=shift, threshold=threshold), probability_G
 
 
-def gate_figures(found: LabelledQueries, probabilities: np.ndarray, threshold: float, num_bins: int) -> dict[str, Any]:
-    """Return the report of one split: AUC (None with one class), accuracy, calibration error, shares and bins."""
-    target, num_queries = found.is_visual, len(found.queries)
-    place = np.minimum((probabilities * num_bins).astype(int), num_bins - 1)
-    bins: list[dict[str, Any]] = []
-    calibration_error = 0.0
-    for number in range(num_bins):
-        inside = place == number
-        filled = bool(inside.any())
-        mean_probability = float(probabilities[inside].mean()) if filled else None
-        mean_label = float(found.label[inside].mean()) if filled else None
-        if mean_probability is not None and mean_label is not None:
-            calibration_error += float(inside.mean()) * abs(mean_probability - mean_label)
-        edges = {"low": number / num_bins, "high": (number + 1) / num_bins}
-        bins.append(edges | {"num_queries": int(inside.sum()), "mean_probability": mean_probability, "mean_label": mean_label})
-    routed = probabilities >= threshold
-    return {
-        "num_queries": num_queries,
-        "auc": float(roc_auc_score(target, probabilities)) if len(set(target.tolist())) == 2 else None,
-        "accuracy": float((routed == target).mean()) if num_queries else None,
-        "calibration_error": calibration_error if num_queries else None,
-        "share_multimodal_queries": float(routed.mean()) if num_queries else None,
-        "share_multimodal_traffic": float(np.average(routed, weights=found.num_clicks)) if num_queries else None,
-        "bins": bins,
-    }
-
-
-def _query_table(labels: dict[str, LabelledQueries], probabilities: dict[str, np.ndarray]) -> pa.Table:
-    tables = [
-        pa.Table.from_arrays(
-            [
-                pa.array([split] * len(found.queries), pa.string()),
-                pa.array(found.query_ids, pa.string()),
-                pa.array(found.num_clicks, pa.int32()),
-                pa.array(found.label, pa.float64()),
-                pa.array(probabilities[split], pa.float64()),
-            ],
-            schema=GATE_QUERIES,
-        )
-        for split, found in labels.items()
-    ]
-    return pa.concat_tables(tables).combine_chunks()
+def _routed_recall(gate: Gate, known: _Known, probability_G: Values) -> Values:
+    """Return R@50 of every validation query under each threshold [T, Q], with the pre-trained model."""
+    pairs = known.pairs
+    inside = pairs.split_P == "validation"
+    row_Q, place_P = np.unique(pairs.query_P[inside], return_inverse=True)
+    clicked = np.split(pairs.item_P[inside][np.argsort(place_P, kind="stable")], np.cumsum(np.bincount(place_P))[:-1])
+    query_QD = known.query_QD[row_Q]
+    text_ND, multimodal_ND = known.item_embeddings()
+    if gate.side == "query":
+        text_Q, multimodal_Q = (recall(query_QD, item_ND, clicked, UTILITY_RANK) for item_ND in (text_ND, multimodal_ND))
+        return np.where(probability_G[row_Q] >= THRESHOLDS[:, None], multimodal_Q, text_Q)
+    is_multimodal_TN = probability_G >= THRESHOLDS[:, None]
+    gated = (np.where(is_multimodal_N[:, None], multimodal_ND, text_ND) for is_multimodal_N in is_multimodal_TN)
+    return np.stack([recall(query_QD, item_ND, clicked, UTILITY_RANK) for item_ND in gated])

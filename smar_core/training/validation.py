@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 import torch
 
 from smar_core.artifact import Artifact
-from smar_core.config import ItemTower
 from smar_core.model.encoding import encode_catalogue, encode_queries
+from smar_core.model.gate import Gate
 from smar_core.model.modeling import SmarModel
 from smar_core.model.tokens import TextTokenizer
 from smar_core.progress import Progress
@@ -82,11 +82,11 @@ class Routing:
     """Which representation answers each validation query.
 
     Attributes:
-        modalities: As ``Gate.modalities``.
-        route: [Q] place in them.
+        gate: What represents the items.
+        route: [Q] place in ``gate.modalities``.
     """
 
-    modalities: tuple[ItemTower, ...]
+    gate: Gate
     route: np.ndarray
 
 
@@ -110,13 +110,17 @@ class Validator:
         query_QD = encode_queries(model.query_tower, tokenizer, self._queries.queries, batch_size=_BATCH, device=device)
         found = encode_catalogue(model, tokenizer, self._items, batch_size=_BATCH, device=device, progress=self._progress)
         with_image = None if model.config.has_image_fallback else found.has_image
-        by_tower = {
+        found_by = {
             tower: recall(query_QD, item_ND, self._queries.clicked, is_ranked_N=with_image if tower == "image" else None)
             for tower, item_ND in found.by_tower.items()
         }
-        figures = {f"validation_R@{CUTOFF}_{tower}": float(values.mean()) for tower, values in by_tower.items()}
+        figures = {f"validation_R@{CUTOFF}_{tower}": float(values.mean()) for tower, values in found_by.items()}
         if self._routing is not None:
-            by_place = np.stack([by_tower[modality] for modality in self._routing.modalities])
-            routed_Q = by_place[self._routing.route, np.arange(len(self._routing.route))]
+            represented = self._routing.gate.represent(found.item_ids, found.by_tower)
+            if "gated" in represented:
+                recall_RQ = recall(query_QD, represented["gated"], self._queries.clicked)[None]
+            else:
+                recall_RQ = np.stack([found_by[tower] for tower in self._routing.gate.towers])
+            routed_Q = recall_RQ[self._routing.route, np.arange(len(self._routing.route))]
             figures[f"validation_R@{CUTOFF}_routed"] = float(routed_Q.mean())
         return figures
