@@ -1,25 +1,21 @@
 """The second stage: synthetic queries for every item by Random Substring Retrieval, and how far they are from true ones."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from apache_beam.metrics import Metrics
-from apache_beam.pvalue import TaggedOutput
-from apache_beam.utils.shared import Shared
 from tokenizers import Tokenizer
 
 from smar_core.artifact import Artifact, create_artifact, table_files, write_json
 from smar_core.config import RuntimeConfig, SyntheticConfig
 from smar_core.data.beam_runner import pack, run_pipeline, shard_of, unpack, watch_files
 from smar_core.data.drift import compare_queries
-from smar_core.data.matched import ELSEWHERE, FIELDS, QueryProfile, count_fields, draw_matched, field_of_words
-from smar_core.data.substrings import ITEM_WORDS, Allocation, ItemWords, Substring, WordIndex, draw_substrings
+from smar_core.data.matched import ELSEWHERE, FIELDS, QueryProfile
+from smar_core.data.rounds import DrawQueries, plan_second_round
+from smar_core.data.substrings import ITEM_WORDS, Allocation, ItemWords
 from smar_core.data.tables import shard_name, write_parquet
 from smar_core.schemas import SYNTHETIC
 from smar_core.stage import StageContext
@@ -35,9 +31,6 @@ def generate_synthetic_queries(
     context: StageContext,
 ) -> dict[str, float]:
     """Draw ``config.ratio`` queries for every distinct training query, spread over the items.
-
-    Queries are drawn in two rounds: what items lose in the first (they have no run of words that is rare enough, or it is a
-    held-out query) is drawn from the others in the second, whose own losses are all that is missing in the end.
 
     Args:
         items: The catalogue.
@@ -59,7 +52,7 @@ def generate_synthetic_queries(
     item_ids = items.read_table("items", ["item_id"])["item_id"].to_pylist()
     first = Allocation.spread(num_requested, item_ids, config.seed)
     profile = _profile(items, clicks, config.max_words)
-    draw = _DrawQueries(config, profile, first, items.counts["items"])
+    draw = DrawQueries(config, profile, first, items.counts["items"])
 
     with create_artifact(output, "synthetic", config_digest=context.config_digest, parents=context.parents):
 
@@ -83,7 +76,7 @@ def generate_synthetic_queries(
             second = (
                 drawn.tally
                 | "all tallies" >> beam.combiners.ToList()
-                | "plan second round" >> beam.Map(_plan_second_round, item_ids, num_requested, config.seed)
+                | "plan second round" >> beam.Map(plan_second_round, item_ids, num_requested, config.seed)
             )
             topped = grouped | "draw second round" >> beam.ParDo(
                 draw, catalogue, excluded, beam.pvalue.AsSingleton(second)
@@ -111,106 +104,6 @@ def generate_synthetic_queries(
     return {name: float(value) for name, value in figures.items()} | (
         {} if divergence is None else {"token_jensen_shannon": divergence}
     )
-
-
-@dataclass(frozen=True)
-class _SecondRound:
-    """What is drawn to make up for the losses of the first round.
-
-    Attributes:
-        total: Queries of each item in both rounds together.
-        barren: Items that gave nothing in the first round, and are not asked again.
-    """
-
-    total: Allocation
-    barren: frozenset[str]
-
-
-class _DrawQueries(beam.DoFn):
-    """(shard, packed item words) -> (shard, packed queries); tag "tally": (draws lost by items that gave some, barren items).
-
-    Args:
-        config: What a query may look like.
-        profile: Of the true queries.
-        first: Queries of each item in the first round.
-        num_items: Size of the catalogue.
-    """
-
-    def __init__(self, config: SyntheticConfig, profile: QueryProfile, first: Allocation, num_items: int) -> None:
-        self._config, self._profile, self._first = config, profile, first
-        # At least the item itself has to be allowed, however small the catalogue.
-        self._max_items = max(1, int(config.max_item_share * num_items))
-        self._shared_index = Shared()  # one index a process, for both rounds
-
-    def process(
-        self,
-        element: tuple[int, Iterable[bytes]],
-        catalogue: Sequence[bytes],
-        excluded: bytes,
-        second: _SecondRound | None = None,
-    ) -> Iterator[Any]:
-        """Draw a shard's queries.
-
-        Args:
-            element: The shard's number and items.
-            catalogue: The words of all items.
-            excluded: The held-out queries.
-            second: None in the first round.
-        """
-        shard, packed = element
-        index = self._shared_index.acquire(lambda: WordIndex([unpack(p) for p in catalogue]))
-        held_out = set(unpack(excluded)["query"].to_pylist())
-        rows = pa.concat_tables([ITEM_WORDS.empty_table(), *(unpack(p) for p in packed if p)]).sort_by("item_id")
-        found: list[dict[str, Any]] = []
-        num_lost, barren = 0, []
-        for row in rows.to_pylist():
-            item = ItemWords(row["item_id"], tuple(row["words"]), row["num_title_words"], row["num_brand_words"])
-            draws = self._draws_of(item.item_id, second)
-            queries = [query for query in self._draw(item, draws, index) if query is not None]
-            kept = [vars(query) | {"item_id": item.item_id} for query in queries if query.query not in held_out]
-            Metrics.counter("synthetic", "num_given_up").inc(len(draws) - len(queries))
-            Metrics.counter("synthetic", "num_dropped_held_out").inc(len(queries) - len(kept))
-            _count_words(kept, item)
-            found += kept
-            if kept or not draws:
-                num_lost += len(draws) - len(kept)
-            else:
-                barren.append(item.item_id)
-        yield TaggedOutput("tally", (num_lost, barren))
-        yield shard, pack(pa.Table.from_pylist(found, SYNTHETIC))
-
-    def _draws_of(self, item_id: str, second: _SecondRound | None) -> range:
-        """Return the numbers of an item's draws in this round."""
-        num_first = self._first.queries_of(item_id)
-        if second is None:
-            return range(num_first)
-        return range(num_first, num_first if item_id in second.barren else second.total.queries_of(item_id))
-
-    def _draw(self, item: ItemWords, draws: range, index: WordIndex) -> Iterator[Substring | None]:
-        config = self._config
-        if config.sampling == "matched":
-            return draw_matched(item, draws, index, self._profile, seed=config.seed, max_items=self._max_items)
-        return draw_substrings(
-            item,
-            draws,
-            index,
-            seed=config.seed,
-            max_words=config.max_words,
-            max_items=self._max_items,
-            max_redraws=config.max_redraws,
-        )
-
-
-def _plan_second_round(
-    tallies: Sequence[tuple[int, list[str]]], item_ids: Sequence[str], num_requested: int, seed: int
-) -> _SecondRound:
-    """Spread all queries, and those that were lost by items that may lose some again, over the items that are not barren.
-
-    An item's share can only grow by that: there are fewer items for more queries, in the same order of hashes.
-    """
-    barren = frozenset(item_id for _, of_shard in tallies for item_id in of_shard)
-    num_queries = num_requested + sum(num_lost for num_lost, _ in tallies)
-    return _SecondRound(Allocation.spread(num_queries, [i for i in item_ids if i not in barren], seed), barren)
 
 
 def _profile(items: Artifact, clicks: Artifact, max_words: int) -> QueryProfile:
@@ -241,14 +134,6 @@ def _write_shard(element: tuple[int, Iterable[bytes]], path: str, num_shards: in
     shard, packed = element
     table = pa.concat_tables([unpack(p) for p in packed]).sort_by([("item_id", "ascending"), ("draw", "ascending")])
     write_parquet(table, SYNTHETIC, Path(path) / shard_name("synthetic", shard, num_shards))
-
-
-def _count_words(queries: Sequence[Mapping[str, Any]], item: ItemWords) -> None:
-    """Count the words of an item's queries by the field that has them, for the drift report."""
-    field_of_word = field_of_words(item)
-    words = (word for query in queries for word in query["query"].split())
-    for field, count in count_fields(words, field_of_word).items():
-        Metrics.counter("synthetic", f"num_words_{field}").inc(count)
 
 
 def _summarise(output: Path, num_requested: int, counters: Mapping[str, int]) -> dict[str, float]:
