@@ -16,8 +16,11 @@ import pyarrow as pa
 
 GAIN = "model - text_only"
 SMALL_MEASURES = ("P@50", "P@10")
-GENERIC_SLICES = ("generic_image", "near_duplicate_image", "blank_image", "stock_image")
-"""Slices of queries whose clicked products have pictures that tell little apart."""
+GENERIC_SLICES = ("picture_blank", "picture_stock", "picture_near_duplicate")
+"""Slices of queries most of whose clicked products have pictures that say little (``distinctiveness``)."""
+
+MIN_QUERIES = 30
+"""A bootstrap interval of fewer queries is too narrow to decide on."""
 
 MEDIAN_WINDOW = 20
 """Logged values before a point whose median it is compared with."""
@@ -143,7 +146,7 @@ def generic_pictures(scores: Mapping[str, Any]) -> Signature:
     cells = {slice_name: _difference(scores, slice_name, "R@50") for slice_name in GENERIC_SLICES}
     measured = {slice_name: cell for slice_name, cell in cells.items() if cell is not None}
     if not measured:
-        return Signature(name, None, _no_comparison("queries whose products have pictures that look alike"), check)
+        return Signature(name, None, _no_comparison("queries for products with blank, stock or near-duplicate pictures"), check)
     shown = "; ".join(f"{slice_name.replace('_', ' ')} {_points(cell)}" for slice_name, cell in measured.items())
     return Signature(name, any(cell["high"] < 0 for cell in measured.values()), f"Against text only, R@50: {shown}.", check)
 
@@ -187,12 +190,12 @@ def _series(curve: pa.Table) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def _difference(scores: Mapping[str, Any], slice_name: str, measure: str) -> Mapping[str, float] | None:
-    cell: Mapping[str, float] | None = scores.get("differences", {}).get(GAIN, {}).get(slice_name, {}).get(measure)
-    return cell
+    of_slice = scores.get("differences", {}).get(GAIN, {}).get(slice_name, {})
+    return of_slice.get(measure) if of_slice.get("num_queries", 0) >= MIN_QUERIES else None
 
 
 def _no_comparison(queries: str) -> str:
-    return f"This run has no comparison with text only on {queries}."
+    return f"This run has no comparison with text only on {MIN_QUERIES} or more {queries}."
 
 
 def _points(cell: Mapping[str, float], num_decimals: int = 1) -> str:

@@ -5,83 +5,78 @@ nothing of the network and runs no script; pictures are data URIs. Whatever a ru
 curve) is left out of the page. Everything that came from the data is escaped by Jinja's autoescape.
 """
 
-import base64
-import datetime
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import jinja2
 import pyarrow as pa
 
 from smar_core import __version__
-from smar_core.report import charts
+from smar_core.report import charts, diagnosis
 from smar_core.report.data import ReportData
+from smar_core.report.formats import FILTERS
+from smar_core.report.geometry import BarChart
+from smar_core.report.tables import (
+    GAIN,
+    HEADLINE,
+    MAIN_SLICES,
+    Systems,
+    ann_rows,
+    cell_of,
+    difference_tables,
+    score_tables,
+    slice_groups,
+    system_names,
+    systems_of,
+)
 from smar_core.schemas import SPLITS
-
-Cell = Mapping[str, float]
-"""A measure's value with its interval: "value", "low", "high"."""
-
-Systems = Mapping[str, Mapping[str, Mapping[str, Any]]]
-"""Cells by system, slice and measure; "num_queries" stands among the measures."""
-
-SYSTEMS: Mapping[str, tuple[str, str]] = {
-    "model": ("SMAR", "routed: each query to the index that P(q) chooses"),
-    "text_only": ("Text only", "the text index of the same model"),
-    "text_only_pretrained": ("Text only, pre-trained", "the text index as pre-training left it"),
-    "multimodal": ("Multimodal only", "every query to the index of text with picture"),
-    "image": ("Picture only", "the index of pictures"),
-    "click_memory": ("Click memory", "no model: items by their clicks in training"),
-}
-SLICES: Mapping[str, str] = {
-    "overall": "All queries",
-    "fashion": "Fashion",
-    "not_fashion": "Not fashion",
-    "seen_query": "Seen queries",
-    "unseen_query": "Unseen queries",
-    "unseen_pair": "New pairs",
-    "unseen_item": "New items",
-}
-HEADLINE = "R@50"
-MAXIMUM = "_max"
-"""End of a measure's name: the most that a perfect ranking could reach."""
 
 _LINE_STYLES = {"text": "text", "image": "image", "multimodal": "multimodal"}
 """CSS class of a curve; any other one is drawn in the colour of the text."""
 _STAGE_NAMES = {"pretrain": "Pre-training", "finetune": "Fine-tuning"}
 
 
-@dataclass(frozen=True)
-class ScoreTable:
-    """One measure: a row a system, a column a slice."""
-
-    measure: str
-    columns: tuple[tuple[str, int], ...]  # label, number of queries
-    rows: tuple[tuple[str, str, tuple[Cell | None, ...]], ...]  # label, explanation, cells
-    best: tuple[float | None, ...]  # the highest value of each column
-
-
 def render_report(data: ReportData) -> str:
     """Return the page as HTML text; equal data gives equal text."""
     page = _environment().get_template("page.html.j2")
-    systems = _systems(data.scores)
+    scores, mode = data.scores, data.gate_report.get("mode", "learned")
+    systems, names = systems_of(scores), system_names(mode)
+    differences, judged = systems_of(scores.get("differences") or {}), scores.get("judged") or {}
+    weighted = scores.get("traffic") or {}
+    gate = scores.get("gate") or {}
     return page.render(
         data=data,
         version=__version__,
-        headline=_headline(systems, data.scores.get("differences") or {}),
-        interval_chart=_interval_chart(systems),
-        tables=_score_tables(systems),
-        judged_tables=_score_tables(_systems(data.scores.get("judged") or {})),
-        judged_facts=_facts(
-            {name: value for name, value in (data.scores.get("judged") or {}).items() if name.startswith("num_")}
-        ),
-        num_excluded=(data.scores.get("queries") or {}).get("num_excluded", 0),
-        ann_rows=_ann_rows(data.scores),
+        days="validation" if (scores.get("queries") or {}).get("split") == "validation" else "test",
+        model_name=names["model"][0],
+        headline=_headline(systems, differences, mode),
+        interval_chart=_interval_chart(systems, names),
+        signatures=diagnosis.signature_rows(scores),
+        tables=score_tables(systems, names),
+        difference_tables=difference_tables(differences, names),
+        slice_groups=slice_groups(systems, differences),
+        weighted_tables=score_tables(systems_of(weighted), names),
+        weighted_difference_tables=difference_tables(systems_of(weighted.get("differences") or {}), names),
+        judged_tables=score_tables(systems_of(judged), names),
+        judged_difference_tables=difference_tables(systems_of(judged.get("differences") or {}), names),
+        judged_facts=_facts({name: value for name, value in judged.items() if name.startswith("num_")}),
+        num_excluded=(scores.get("queries") or {}).get("num_excluded", 0),
+        ann_rows=ann_rows(scores, names["model"][0]),
+        reliance=scores.get("reliance") or {},
+        reliance_rows=diagnosis.reliance_rows(scores.get("reliance") or {}),
+        reliance_chart=diagnosis.reliance_chart(scores, names["model"][0]),
+        exclusive=scores.get("exclusive") or {},
+        slice_names=MAIN_SLICES,
+        policy_rows=diagnosis.policy_rows(gate),
+        policy_slices=diagnosis.slices_of((gate.get("policies") or {}).get("routed", {})),
+        utility=gate.get("utility"),
+        best_threshold=diagnosis.best_threshold(gate),
+        threshold_chart=diagnosis.threshold_chart(gate),
+        gate_chart=diagnosis.gate_chart(data),
+        calibration_chart=diagnosis.calibration_chart(data.gate_report),
+        gate_rows=[(split, data.gate_report[split]) for split in ("validation", "test") if data.gate_report.get(split)],
         bundle_facts=_facts(data.bundle),
         training=[_training(stage, data) for stage in _STAGE_NAMES if stage in data.training],
-        gate_chart=_gate_chart(data),
-        calibration_chart=charts.draw_calibration(_gate_bins(data.gate_report)),
-        gate_rows=[(split, data.gate_report[split]) for split in ("validation", "test") if data.gate_report.get(split)],
         splits=_splits(data.statistics),
         time_line=_time_line(data.statistics),
         log_steps=_log_steps(data.statistics.get("clicks", {})),
@@ -101,131 +96,44 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
-        "count": lambda value: f"{value:,.0f}",
-        "figure": _format_figure,
-        "percent": _format_percent,
-        "points": lambda difference: f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}"),
-        "day": lambda iso: datetime.datetime.fromisoformat(iso).strftime("%-d %b %Y"),
-        "data_uri": lambda jpeg: "data:image/jpeg;base64," + base64.b64encode(jpeg).decode(),
-    }
+    environment.filters |= FILTERS
     return environment
 
 
-def _format_figure(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
-
-
-def _format_percent(share: float) -> str:
-    """Return a share in per cent, with a decimal only where its absence would say 0% or 100% of what is neither.
-
-    >>> [_format_percent(share) for share in (0, 0.004, 0.734, 0.998, 1)]
-    ['0%', '0.4%', '73%', '99.8%', '100%']
-    """
-    return f"{share:.0%}" if share in (0, 1) or 0.095 <= share < 0.995 else f"{share:.1%}"
-
-
-def _systems(scores: Mapping[str, Any]) -> Systems:
-    """Return those entries that are systems: mappings of slices, each with its number of queries."""
-    return {
-        name: entry
-        for name, entry in scores.items()
-        if isinstance(entry, Mapping) and entry and all(isinstance(s, Mapping) and "num_queries" in s for s in entry.values())
-    }
-
-
-def _headline(systems: Systems, differences: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the figures at the top, or None when model or text index was not measured."""
-    ours, text = _cell(systems, "model", "overall", HEADLINE), _cell(systems, "text_only", "overall", HEADLINE)
-    if ours is None or text is None:
+def _headline(systems: Systems, differences: Systems, gate_mode: str) -> dict[str, Any] | None:
+    """Return the figures at the top, or None when the model was not measured; against text only where that is another system."""
+    ours, text = cell_of(systems, "model", "overall", HEADLINE), cell_of(systems, "text_only", "overall", HEADLINE)
+    if ours is None:
         return None
+    headline = {"model": ours, "num_queries": systems["model"]["overall"]["num_queries"], "text_only": None}
+    if text is None or gate_mode == "always_text":
+        return headline
     by_slice = {
         name: ours_there["value"] - text_there["value"]
         for name in ("fashion", "not_fashion")
-        if (ours_there := _cell(systems, "model", name, HEADLINE)) and (text_there := _cell(systems, "text_only", name, HEADLINE))
+        if (ours_there := cell_of(systems, "model", name, HEADLINE))
+        and (text_there := cell_of(systems, "text_only", name, HEADLINE))
     }
-    return {
-        "model": ours,
+    return headline | {
         "text_only": text,
         "difference": ours["value"] - text["value"],
-        "paired": _cell(differences, "model - text_only", "overall", HEADLINE),
+        "paired": cell_of(differences, GAIN, "overall", HEADLINE),
         "by_slice": by_slice,
-        "num_queries": systems["model"]["overall"]["num_queries"],
     }
 
 
-def _cell(systems: Systems, system: str, slice_: str, measure: str) -> Cell | None:
-    cell = systems.get(system, {}).get(slice_, {}).get(measure)
-    return cell if cell is not None and cell["value"] is not None else None
-
-
-def _interval_chart(systems: Systems) -> charts.IntervalChart | None:
+def _interval_chart(systems: Systems, names: Mapping[str, tuple[str, str]]) -> charts.IntervalChart | None:
     rows = []
-    for name in systems.get("model", {}):
+    for name in MAIN_SLICES:
         cells = [
-            (style, SYSTEMS[system][0], cell)
+            (style, names[system][0], cell)
             for system, style in (("model", "model"), ("text_only", "text-only"))
-            if (cell := _cell(systems, system, name, HEADLINE)) is not None
+            if (cell := cell_of(systems, system, name, HEADLINE)) is not None
         ]
         if cells:
-            num_queries = systems["model"][name]["num_queries"]
-            rows.append((_slice_label(name), f"{num_queries:,} queries", cells))
+            num_queries = systems["model"][name]["num_queries"] if name in systems.get("model", {}) else 0
+            rows.append((MAIN_SLICES[name], f"{num_queries:,} queries", cells))
     return charts.draw_intervals(rows)
-
-
-def _slice_label(name: str) -> str:
-    return SLICES.get(name, _sentence(name))
-
-
-def _sentence(name: str) -> str:
-    """Return a name as a person writes it.
-
-    >>> _sentence("text_only_distilled")
-    'Text only distilled'
-    """
-    return name.replace("_", " ").capitalize()
-
-
-def _score_tables(systems: Systems) -> list[ScoreTable]:
-    """Return a table a measure, the headline measure first."""
-    every_slice = [slice_ for entry in systems.values() for slice_ in entry.values()]
-    measures = dict.fromkeys(name for slice_ in every_slice for name, cell in slice_.items() if isinstance(cell, Mapping))
-    shown = [name for name in measures if not name.endswith(MAXIMUM)]
-    return [_score_table(systems, measure) for measure in sorted(shown, key=lambda name: name != HEADLINE)]
-
-
-def _score_table(systems: Systems, measure: str) -> ScoreTable:
-    """Return one measure's table; its last row is the value of a perfect ranking, where that is known to be below 1."""
-    slices = list(dict.fromkeys(name for entry in systems.values() for name in entry))
-    rows = [
-        (*SYSTEMS.get(system, (_sentence(system), "")), tuple(_cell(systems, system, name, measure) for name in slices))
-        for system in systems
-    ]
-    columns = [[cells[place] for _, _, cells in rows] for place in range(len(slices))]
-    best = tuple(max((cell["value"] for cell in column if cell is not None), default=None) for column in columns)
-    maximum = tuple(_cell(systems, next(iter(systems)), name, measure + MAXIMUM) for name in slices)
-    if any(maximum):
-        rows.append(("Reachable maximum", "a perfect ranking", maximum))
-    labels = tuple((_slice_label(name), max(of[name]["num_queries"] for of in systems.values() if name in of)) for name in slices)
-    return ScoreTable(measure, labels, tuple(rows), best)
-
-
-def _ann_rows(scores: Mapping[str, Any]) -> list[tuple[str, Cell]]:
-    """Return what the approximate indexes keep: of the exact ranking, and of the relevance."""
-    ann = scores.get("ann") or {}
-    rows = [
-        (f"{modality} index, {measure} of the exact ranking", cell)
-        for modality, entry in ann.items()
-        for measure, cell in entry.items()
-        if measure.startswith("recall@")
-    ]
-    for label, systems in (("approximate", ann), ("exact", scores)):
-        cell = _cell(systems, "model", "overall", HEADLINE)
-        if ann and cell is not None:
-            rows.append((f"SMAR, routed, {HEADLINE}, {label} search", cell))
-    return rows
 
 
 def _facts(entry: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -273,19 +181,6 @@ def _series(curve: pa.Table) -> dict[str, list[tuple[float, float]]]:
     return series
 
 
-def _gate_chart(data: ReportData) -> charts.BarChart | None:
-    if data.gate_report.get("mode", "learned") != "learned":
-        return None
-    return charts.draw_probabilities(data.gate_probabilities, data.gate_is_visual, data.gate_report.get("threshold", 0.5))
-
-
-def _gate_bins(gate_report: Mapping[str, Any]) -> Sequence[Mapping[str, float]]:
-    if gate_report.get("mode") != "learned":
-        return ()
-    bins: Sequence[Mapping[str, float]] = (gate_report.get("validation") or {}).get("bins") or ()
-    return bins
-
-
 def _splits(statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """Return what is known of each split, in order of time."""
     splits = statistics.get("clicks", {}).get("splits", {})
@@ -309,7 +204,7 @@ def _log_steps(clicks: Mapping[str, Any]) -> list[tuple[str, int]]:
     return [(label, clicks[name]) for name, label in names.items() if name in clicks]
 
 
-def _length_chart(drift: Mapping[str, Any]) -> charts.BarChart | None:
+def _length_chart(drift: Mapping[str, Any]) -> BarChart | None:
     lengths = drift.get("length_words", {})
     if not lengths:
         return None

@@ -21,8 +21,8 @@ def cell(low: float, high: float) -> dict[str, float]:
     return {"value": (low + high) / 2, "low": low, "high": high}
 
 
-def differences(**slices: dict[str, Any]) -> dict[str, Any]:
-    return {"differences": {"model - text_only": slices}}
+def differences(num_queries: int = 30, **slices: dict[str, Any]) -> dict[str, Any]:
+    return {"differences": {"model - text_only": {name: {"num_queries": num_queries} | of for name, of in slices.items()}}}
 
 
 def curve(name: str, values: list[float]) -> dict[str, pa.Table]:
@@ -88,8 +88,12 @@ def test_a_value_that_is_not_finite_is_named() -> None:
 
 @pytest.mark.parametrize(("high", "is_present"), [(-0.01, True), (0.01, False)])
 def test_generic_pictures_that_hurt(high: float, is_present: bool) -> None:
-    signature = found(NAMES[3], differences(blank_image={"R@50": cell(-0.05, high)}))
-    assert signature.is_present is is_present and "blank image" in signature.evidence
+    signature = found(NAMES[3], differences(picture_stock={"R@50": cell(-0.05, high)}))
+    assert signature.is_present is is_present and "picture stock" in signature.evidence
+
+
+def test_too_few_queries_do_not_tell() -> None:
+    assert found(NAMES[3], differences(29, picture_stock={"R@50": cell(-0.05, -0.01)})).is_present is None
 
 
 @pytest.mark.parametrize(("low", "is_present"), [(0.02, False), (-0.01, True)])

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smar_core.report import charts, page
+from smar_core.report import charts, formats, gate_charts, geometry, page, tables
 
 
-@pytest.mark.parametrize("module", [charts, page])
+@pytest.mark.parametrize("module", [formats, geometry, page, tables])
 def test_doctests(module: object) -> None:
     outcome = doctest.testmod(module)  # type: ignore[arg-type]
     assert outcome.attempted > 0 and outcome.failed == 0
@@ -18,7 +18,7 @@ def test_doctests(module: object) -> None:
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6))
 def test_ticks_cover_the_range_and_are_few(low: float, width: float) -> None:
-    ticks = charts.nice_ticks(low, low + width)
+    ticks = geometry.nice_ticks(low, low + width)
     slack = 1e-6 * max(1.0, abs(low), width)
     assert ticks[0] <= low + slack and ticks[-1] >= low + width - slack
     assert 2 <= len(ticks) <= 8
@@ -28,8 +28,8 @@ def test_ticks_cover_the_range_and_are_few(low: float, width: float) -> None:
 def test_a_line_spans_the_plot_from_corner_to_corner() -> None:
     chart = charts.draw_lines("t", "y", {"text": [(0, 0.0), (100, 1.0)]}, {"text": "text"}, kept_step=50)
     assert chart is not None
-    left, right = charts.LEFT, charts.WIDTH - charts.RIGHT
-    assert chart.lines[0].path == f"{left:.1f},{charts.HEIGHT - charts.BOTTOM:.1f} {right:.1f},{charts.TOP:.1f}"
+    left, right = geometry.LEFT, geometry.WIDTH - geometry.RIGHT
+    assert chart.lines[0].path == f"{left:.1f},{geometry.HEIGHT - geometry.BOTTOM:.1f} {right:.1f},{geometry.TOP:.1f}"
     assert chart.rule is not None and chart.rule.place == (left + right) / 2
 
 
@@ -48,7 +48,7 @@ def test_long_lines_are_thinned_to_means() -> None:
 
 
 def test_probabilities_fall_into_their_bins() -> None:
-    chart = charts.draw_probabilities([0.0, 0.05, 0.55, 1.0], [False, True, True, True], 0.5)
+    chart = gate_charts.draw_probabilities([0.0, 0.05, 0.55, 1.0], [False, True, True, True], 0.5)
     assert chart is not None
     tips = [bar.tip for bar in chart.bars if not bar.tip.startswith("0 ")]
     assert tips == [
@@ -57,7 +57,7 @@ def test_probabilities_fall_into_their_bins() -> None:
         "1 visual queries with P(q) from 0.5 to 0.6",
         "1 visual queries with P(q) from 0.9 to 1.0",
     ]
-    assert charts.draw_probabilities([], [], 0.5) is None
+    assert gate_charts.draw_probabilities([], [], 0.5) is None
 
 
 def test_lengths_above_ten_share_the_last_bar() -> None:
@@ -69,11 +69,11 @@ def test_lengths_above_ten_share_the_last_bar() -> None:
 
 def test_calibration_leaves_empty_bins_out() -> None:
     full = {"num_queries": 4, "mean_probability": 0.5, "mean_label": 1.0}
-    chart = charts.draw_calibration([full, full | {"num_queries": 0}])
+    chart = gate_charts.draw_calibration([full, full | {"num_queries": 0}])
     assert chart is not None and len(chart.circles) == 1
     x, y, radius, _ = chart.circles[0]
-    assert (x, y, radius) == ((charts.LEFT + charts.WIDTH - charts.RIGHT) / 2, charts.TOP, 16)
-    assert charts.draw_calibration([full | {"num_queries": 0}]) is None
+    assert (x, y, radius) == ((geometry.LEFT + geometry.WIDTH - geometry.RIGHT) / 2, geometry.TOP, 16)
+    assert gate_charts.draw_calibration([full | {"num_queries": 0}]) is None
 
 
 def test_time_line_is_to_scale() -> None:
