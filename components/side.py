@@ -5,6 +5,10 @@ progress, its error and its end in small files of the run's folder, and the comm
 such folder and nothing is written. A stage also dies with whoever started it: the starter holds a lock on a file of that
 folder, and a stage that finds the lock free has lost its starter. A lock, unlike a process id, is never re-used and is
 seen from inside a container; it costs one system call every half second.
+
+In an experiment, stages of several trials share their names. Local trials run one after the other, so a file says which one is
+at work, and its stages' side files go to a folder of its own. A stage's parameters must not say it: they are its cache key, and
+trials of equal settings share their stages.
 """
 
 import fcntl
@@ -24,6 +28,8 @@ from smar_core.progress import SILENT, FileProgress, Progress
 
 ALIVE = "alive.lock"
 RECORD = "record.json"
+TRIALS = "trials"
+_CURRENT_TRIAL = "trial.json"
 _POLL_SECONDS = 0.5
 
 
@@ -67,7 +73,10 @@ class SideFiles:
     """
 
     def __init__(self, folder: Path | None, stage: str) -> None:
-        self._folder, self._stage = folder, stage
+        self._root, self._stage = folder, stage
+        trial = None if folder is None else _read(folder / _CURRENT_TRIAL)
+        self._folder = folder if folder is None or trial is None else folder / TRIALS / trial["name"]
+        self._title = stage if trial is None else f"{trial['name']}: {stage}"
 
     def started(self) -> None:
         """Say that the stage runs: a cached stage never does."""
@@ -79,20 +88,31 @@ class SideFiles:
 
     def failed(self, error: BaseException) -> None:
         """Leave the error."""
-        self._write("error", asdict(StageError.of(self._stage, error)))
+        self._write("error", asdict(StageError.of(self._title, error)))
 
     def finished(self, seconds: float, figures: dict[str, float], outputs: dict[str, str]) -> None:
         """Say that the stage is done, how long it took, what it found and where each output is."""
         self._write("done", {"seconds": round(seconds, 3), "figures": figures, "outputs": outputs})
 
     def record(self, value: dict[str, Any]) -> None:
-        """Leave what the whole run made, for ``RUN/run.json``."""
-        if self._folder is not None:
-            write_json(self._folder / RECORD, value)
+        """Leave what the whole run made, for whoever started it."""
+        if self._root is not None:
+            write_json(self._root / RECORD, value)
 
     def _write(self, what: str, value: dict[str, Any]) -> None:
         if self._folder is not None:
             write_json(self._folder / f"{self._stage}.{what}.json", value)
+
+
+def begin_trial(folder: Path, name: str) -> None:
+    """Say that the stages that start from now on are those of a trial."""
+    (folder / TRIALS / name).mkdir(parents=True, exist_ok=True)
+    write_json(folder / _CURRENT_TRIAL, {"name": name})
+
+
+def end_trial(folder: Path) -> None:
+    """Say that the trial at work has ended."""
+    (folder / _CURRENT_TRIAL).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -133,6 +153,12 @@ def first_error(folder: Path, stages: Iterable[str]) -> StageError | None:
     """Return the error of the first of some stages that left one."""
     errors = (read_state(folder, stage).error for stage in stages)
     return next((error for error in errors if error is not None), None)
+
+
+def any_error(folder: Path) -> StageError | None:
+    """Return the error that was left first, by whatever stage of whatever trial."""
+    files = sorted(folder.rglob("*.error.json"), key=lambda file: file.stat().st_mtime)
+    return StageError(**_read(files[0])) if files else None
 
 
 def hold_lock(path: Path) -> IO[str] | None:

@@ -46,6 +46,9 @@ ARTIFACT_KINDS: Mapping[str, str] = {
 }
 """Kind of every artifact that goes along an edge of the pipeline."""
 
+SECONDS = "seconds"
+"""Name under which Kubeflow's metrics of a stage hold how long it took: they are cached with its outputs."""
+
 _CHATTY = ("alembic", "apache_beam", "mlflow", "urllib3")
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -151,9 +154,10 @@ def open_stage(
         stage = Stage(name, opened, paths, context, parsed)
         yield stage
         made = {n: _settle(n, artifact, around) for n, artifact in outputs.items()}
-        _tell_kubeflow(metrics, stage.figures)
+        seconds = time.time() - started
+        _tell_kubeflow(metrics, stage.figures | {SECONDS: round(seconds, 3)})
         result = StageResult(
-            name, key, code_digest, parsed, config_digest, parents, made, _finite(stage.figures), started, time.time() - started
+            name, key, code_digest, parsed, config_digest, parents, made, _finite(stage.figures), started, seconds
         )
         if around.tracking_uri is not None:
             from components.tracking import Tracker

@@ -7,6 +7,10 @@ names the data it came from, and a search for a data set's digest finds the runs
 Kubeflow took from its cache ran in an earlier pipeline run; ``record_cached`` gives it a nested run here too, marked, with
 the figures of the run that made its outputs.
 
+In an experiment every trial has a run below the pipeline run's, tagged ``smar.trial``, with its measures, and its stages have
+theirs below it. It is made when the trial has ended, and the stages' runs, found by the digests of their outputs, are moved
+there: a stage does not know for which of several equal trials it runs.
+
 MLflow's own data set digest holds 36 characters, therefore the first 32 hex digits stand there and the whole digest in the
 tags. Its metric names hold no "@": R@50 is ``R_at_50``. A nested run is written when its stage ends, so that a killed
 stage leaves none that runs for ever; the price is that curves appear at the end.
@@ -39,6 +43,9 @@ PIPELINE_RUN_ID_TAG = "kfp.pipeline_run_id"
 STAGE_TAG = "smar.stage"
 CACHED_TAG = "smar.is_cached"
 CONFIG_TAG = "smar.config"
+TRIAL_TAG = "smar.trial"
+READ_TAG = "smar.is_read"
+_PARENT_TAG = "mlflow.parentRunId"
 ALIAS = "newest"
 
 SMALL_FILES = (
@@ -239,13 +246,48 @@ class Tracker:
         self._log_outputs(run_id, result.outputs)
         self._client.set_terminated(run_id)
 
-    def record_cached(self, stage: str, origin: "Origin", outputs: Mapping[str, Artifact]) -> None:
+    def record_trial(self, name: str, parameters: Mapping[str, str], metrics: Mapping[str, float], *, is_read: bool) -> str:
+        """Write the run of a trial that has ended.
+
+        Args:
+            name: Of the trial.
+            parameters: What it was trained with.
+            metrics: Its measures.
+            is_read: Whether it was read from a file of an earlier experiment.
+
+        Returns:
+            Id of the run.
+        """
+        run_id = self._start(name, {TRIAL_TAG: name, READ_TAG: str(is_read).lower()}, time.time())
+        self._log(run_id, parameters, metrics)
+        self._client.set_terminated(run_id)
+        return run_id
+
+    def adopt_stage(self, stage: str, origin: "Origin", outputs: Mapping[str, Artifact], trial_run_id: str | None) -> None:
+        """Put a stage's run below its trial's; one that the cache answered gets a run there.
+
+        Args:
+            stage: Name of the stage.
+            origin: What its outputs come from in this pipeline run.
+            outputs: Its artifacts, by name.
+            trial_run_id: Run of the trial; None for a stage that all trials share, which stays below the pipeline run.
+        """
+        made = {STAGE_TAG: stage, _PARENT_TAG: self._parent_id}
+        made |= {f"smar.output.{name}": artifact.digest for name, artifact in outputs.items()}
+        runs = self._client.search_runs([self._experiment_id], _where(made), max_results=1)
+        if not runs:
+            self.record_cached(stage, origin, outputs, trial_run_id)
+        elif trial_run_id is not None:
+            self._client.set_tag(runs[0].info.run_id, _PARENT_TAG, trial_run_id)
+
+    def record_cached(self, stage: str, origin: "Origin", outputs: Mapping[str, Artifact], parent_id: str | None = None) -> None:
         """Write a nested run for a stage that the cache answered, linked by digest to the run that made its outputs.
 
         Args:
             stage: Name of the stage.
             origin: What its outputs come from in this pipeline run.
             outputs: Its artifacts, by name.
+            parent_id: Run that it is nested in; None for the pipeline run's.
         """
         made = {STAGE_TAG: stage, CONFIG_TAG: origin.config_digest}
         made |= {f"smar.input.{name}": digest for name, digest in origin.parents.items()}
@@ -253,10 +295,11 @@ class Tracker:
         tags = made | {CACHED_TAG: "true"}
         maker = self._find_maker(made)
         if maker is None:
-            run_id = self._start(f"{stage} (cached)", tags, time.time())
+            run_id = self._start(f"{stage} (cached)", tags, time.time(), parent_id)
         else:
             told = {tag: value for tag, value in maker.data.tags.items() if tag.startswith("smar.") and tag not in tags}
-            run_id = self._start(f"{stage} (cached)", tags | told | {"smar.origin_run_id": maker.info.run_id}, time.time())
+            tags |= told | {"smar.origin_run_id": maker.info.run_id}
+            run_id = self._start(f"{stage} (cached)", tags, time.time(), parent_id)
             self._log(run_id, maker.data.params, {name: v for name, v in maker.data.metrics.items() if name != "seconds"})
         self._log_datasets(run_id, ((name, digest, name, "input") for name, digest in origin.parents.items()))
         self._log_datasets(run_id, ((name, a.digest, str(a.path), "output") for name, a in outputs.items()))
@@ -264,7 +307,7 @@ class Tracker:
 
     def recorded_stages(self) -> set[str]:
         """Return the stages that have a nested run in this pipeline run."""
-        runs = self._client.search_runs([self._experiment_id], f"tags.`mlflow.parentRunId` = '{self._parent_id}'")
+        runs = self._client.search_runs([self._experiment_id], _where({_PARENT_TAG: self._parent_id}))
         return {run.data.tags[STAGE_TAG] for run in runs if STAGE_TAG in run.data.tags}
 
     def finish(
@@ -309,8 +352,8 @@ class Tracker:
         self._client.set_tag(self._parent_id, "smar.problem", problem[:1000])
         self._client.set_terminated(self._parent_id, status)
 
-    def _start(self, name: str, tags: Mapping[str, str], started: float) -> str:
-        own = {"mlflow.parentRunId": self._parent_id, PIPELINE_RUN_ID_TAG: self._pipeline_run_id}
+    def _start(self, name: str, tags: Mapping[str, str], started: float, parent_id: str | None = None) -> str:
+        own = {_PARENT_TAG: parent_id or self._parent_id, PIPELINE_RUN_ID_TAG: self._pipeline_run_id}
         run = self._client.create_run(self._experiment_id, int(started * 1000), tags={**tags, **own}, run_name=name)
         run_id: str = run.info.run_id
         return run_id
@@ -362,8 +405,7 @@ class Tracker:
 
     def _find_maker(self, tags: Mapping[str, str]) -> "Run | None":
         """Find the latest run of a stage, not a cached one, that has these tags: stage, config, inputs and outputs."""
-        query = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in ({**tags, CACHED_TAG: "false"}).items())
-        runs = self._client.search_runs([self._experiment_id], query, max_results=1)
+        runs = self._client.search_runs([self._experiment_id], _where({**tags, CACHED_TAG: "false"}), max_results=1)
         return runs[0] if runs else None
 
     def _register(self, bundle: Artifact, model_name: str, tags: Mapping[str, str]) -> str:
@@ -412,5 +454,10 @@ def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
 
 
 def _find_parent(client: "MlflowClient", experiment_id: str, pipeline_run_id: str) -> "Run | None":
-    runs = client.search_runs([experiment_id], f"tags.`{PIPELINE_RUN_ID_TAG}` = '{pipeline_run_id}'")
-    return next((run for run in runs if "mlflow.parentRunId" not in run.data.tags), None)
+    runs = client.search_runs([experiment_id], _where({PIPELINE_RUN_ID_TAG: pipeline_run_id}), order_by=["start_time ASC"])
+    return next((run for run in runs if _PARENT_TAG not in run.data.tags), None)
+
+
+def _where(tags: Mapping[str, str]) -> str:
+    """Return MLflow's filter for runs that have these tags."""
+    return " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())

@@ -15,6 +15,22 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from pipelines.cli_evaluation import evaluate
+from pipelines.cli_experiments import ablate, sweep
+from pipelines.cli_options import (
+    Clicks,
+    Columns,
+    Images,
+    Items,
+    Judgments,
+    NoCache,
+    Overrides,
+    Preset,
+    Runner,
+    RunnerOption,
+    Variant,
+    read_sources,
+)
 from smar_core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_OUR_FAULT, EXIT_USER_ERROR, UserError
 
 app = typer.Typer(
@@ -31,23 +47,6 @@ Start with `smar demo`: it draws a small shop, trains on it, and leaves a report
 Exit codes: 0; 2 a mistake in the call or the data, named on standard error; 1 a fault of this program; 130 interrupted.""",
 )
 
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="SECTION.KEY=VALUE", help="Override a setting, for example pretrain.num_steps=200. Repeatable."
-    ),
-]
-NoCache = Annotated[
-    bool, typer.Option("--no-cache", help="Run every stage, even those whose inputs, settings and code are unchanged.")
-]
-
-
-class Runner(StrEnum):
-    """How a stage runs."""
-
-    subprocess = "subprocess"
-    docker = "docker"
-
 
 class Mode(StrEnum):
     """Which index answers."""
@@ -55,9 +54,6 @@ class Mode(StrEnum):
     routed = "routed"
     text = "text"
     multimodal = "multimodal"
-
-
-RunnerOption = Annotated[Runner, typer.Option(help="Run each stage in a process of this environment, or in a container.")]
 
 
 @app.command()
@@ -83,23 +79,14 @@ def demo(
 
 @app.command()
 def run(
-    items: Annotated[
-        str, typer.Option(help="Catalogue: Parquet, CSV or JSON lines; file, folder or URI. Needs item_id and title.")
-    ],
-    clicks: Annotated[str, typer.Option(help="Click log, likewise. Needs query, item_id and timestamp.")],
+    items: Items,
+    clicks: Clicks,
     out: Annotated[Path, typer.Option(help="Folder for metrics.json, report.html, bundle/ and more.")],
-    judgments: Annotated[str | None, typer.Option(help="Graded judgments (query, item_id, grade), for evaluation alone.")] = None,
-    images: Annotated[str | None, typer.Option(help="Folder or URI that image paths of the catalogue are relative to.")] = None,
-    columns: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map", metavar="FIELD=COLUMN", help="Your column for one of our fields, for example title=name. Repeatable."
-        ),
-    ] = None,
-    preset: Annotated[str, typer.Option(help="Settings to start from: demo, study, small or paper.")] = "small",
-    variant: Annotated[
-        str, typer.Option(help="Model: smar, smar-nc, smar-concat, smar-ni, smar-nt, smar-nm, smar-always, dpsr or dpsr-i.")
-    ] = "smar",
+    judgments: Judgments = None,
+    images: Images = None,
+    columns: Columns = None,
+    preset: Preset = "small",
+    variant: Variant = "smar",
     settings: Overrides = None,
     runner: RunnerOption = Runner.subprocess,
     no_cache: NoCache = False,
@@ -111,16 +98,10 @@ def run(
     """
     from rich.console import Console
 
-    from pipelines.preflight import absolute, parse_column_map
+    from pipelines.preflight import absolute
     from pipelines.training_run import RunRequest, run_training
-    from smar_core.data.sources import Sources
 
-    sources = Sources(
-        items=absolute(items),
-        clicks=absolute(clicks),
-        images=absolute(images) if images is not None else None,
-        column_map=parse_column_map(columns or []),
-    )
+    sources = read_sources(items, clicks, images, columns)
     graded = absolute(judgments) if judgments is not None else None
     request = RunRequest(sources, graded, preset, tuple(settings or ()), out, runner.value, not no_cache, variant)
     run_training(request, Console())
@@ -142,19 +123,26 @@ def stage(
     run_stage(name, earlier, tuple(settings or ()), Console())
 
 
+app.command()(evaluate)
+app.command()(ablate)
+app.command()(sweep)
+
+
 @app.command("compile")
 def compile_command(
-    out: Annotated[Path | None, typer.Option(help="File to write. [default: manifests/pipelines/training.yaml]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to. [default: manifests/pipelines]")] = None,
 ) -> None:
-    """Write the pipeline as YAML for a Kubeflow cluster; the local runner executes the same file."""
-    from pipelines.compile import COMPILED, compile_pipeline
+    """Write the pipelines as YAML for a Kubeflow cluster; the local runner executes the same files."""
+    from pipelines.compile import MANIFESTS, PIPELINES, compile_pipeline, compiled
 
-    path = out or COMPILED
-    try:
-        compile_pipeline(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror})", "name another file with --out") from None
-    typer.echo(path)
+    folder = out or MANIFESTS
+    for name in PIPELINES:
+        path = compiled(name, folder)
+        try:
+            compile_pipeline(name, path)
+        except OSError as error:
+            raise UserError(f"{path} cannot be written ({error.strerror})", "name another folder with --out") from None
+        typer.echo(path)
 
 
 @app.command()

@@ -1,20 +1,29 @@
-"""Compiling the pipeline to the YAML that a cluster is given and that the local runner executes."""
+"""Compiling the pipelines to the YAML that a cluster is given and that the local runner executes."""
 
+import importlib
 from pathlib import Path
 
-COMPILED = Path(__file__).resolve().parents[1] / "manifests" / "pipelines" / "training.yaml"
-"""The compiled pipeline as committed; a test compares it with what ``compile_pipeline`` writes."""
+MANIFESTS = Path(__file__).resolve().parents[1] / "manifests" / "pipelines"
+"""Folder of the compiled pipelines as committed; a test compares them with what ``compile_pipeline`` writes."""
+
+PIPELINES = ("training", "ablation", "sweep")
+"""Names of the pipelines: modules of this package, each with a function ``NAME_pipeline``."""
 
 
-def compile_pipeline(path: Path) -> None:
-    """Write the training pipeline's YAML.
+def compiled(name: str, folder: Path = MANIFESTS) -> Path:
+    """Return the place of a compiled pipeline."""
+    return folder / f"{name}.yaml"
+
+
+def compile_pipeline(name: str, path: Path) -> None:
+    """Write a pipeline's YAML.
 
     Args:
+        name: One of ``PIPELINES``.
         path: The file; its folder is made.
     """
     from kfp.compiler import Compiler
 
-    from pipelines.training import training_pipeline
-
+    pipeline = getattr(importlib.import_module(f"pipelines.{name}"), f"{name}_pipeline")
     path.parent.mkdir(parents=True, exist_ok=True)
-    Compiler().compile(training_pipeline, str(path))
+    Compiler().compile(pipeline, str(path))

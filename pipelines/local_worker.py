@@ -9,12 +9,11 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from pydantic import BaseModel
 
-from components.record import NAME as RECORD_RUN
-from components.record import STAGE_OUTPUTS
-from components.side import SideFiles, die_with_starter, first_error
+from components.side import SideFiles, any_error, die_with_starter
 from components.surroundings import Surroundings
 from components.tracking import Tracker
 from smar_core.errors import EXIT_INTERRUPTED
@@ -42,7 +41,7 @@ class Job(BaseModel):
     """
 
     pipeline: Path
-    arguments: dict[str, str]
+    arguments: dict[str, Any]
     pipeline_root: Path
     cache_root: Path
     use_cache: bool
@@ -78,7 +77,7 @@ def main(job_file: Path) -> int:
             tracker.abandon("KILLED", "it was told to stop")
         return EXIT_INTERRUPTED
     except Exception as error:  # whatever it is, the command line is told of it through a side file
-        told = first_error(around.side, (*STAGE_OUTPUTS, RECORD_RUN))
+        told = any_error(around.side)
         if told is None:
             side.failed(error)
         if tracker is not None:

@@ -19,10 +19,10 @@ from pipelines import preflight, results
 from pipelines.checkpoints import pretrain_key
 from pipelines.code_digest import code_digest
 from pipelines.display import format_seconds, open_display
+from pipelines.jobs import INPUT_FILES
 from pipelines.local import run_job
 from pipelines.local_worker import Job
 from pipelines.state import StateFolder
-from pipelines.training_run import INPUT_FILES
 from smar_core.artifact import open_artifact
 from smar_core.config import STAGE_SECTIONS, PipelineConfig, override_config, parse_config
 from smar_core.data.files import digest_inputs

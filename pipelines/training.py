@@ -7,14 +7,9 @@ stay empty: there the image tag is part of the cache key.
 
 from kfp import dsl
 
-from components.evaluate import evaluate as evaluate_component
-from components.export_embeddings import export_embeddings
-from components.finetune import finetune as finetune_component
-from components.generate_synthetic_queries import generate_synthetic_queries
 from components.prepare_data import prepare_data
-from components.pretrain import pretrain as pretrain_component
 from components.record_run import record_run
-from components.train_gate import train_gate
+from pipelines.stages import add_training_stages
 
 NAME = "smar-training"
 
@@ -79,77 +74,33 @@ def training_pipeline(
         runtime=runtime,
         code_digest=code_prepare_data,
     ).outputs
-    drawn = generate_synthetic_queries(
-        items=prepared["items"],
-        clicks=prepared["clicks"],
-        tokenizer=prepared["tokenizer"],
-        synthetic_section=synthetic,
-        runtime=runtime,
-        code_digest=code_generate_synthetic_queries,
-    ).outputs
-    pretrained = pretrain_component(
-        items=prepared["items"],
-        clicks=prepared["clicks"],
-        tokenizer=prepared["tokenizer"],
-        synthetic=drawn["synthetic"],
-        model_section=model,
-        loss_section=loss,
-        pretrain_section=pretrain,
-        runtime=runtime,
-        code_digest=code_pretrain,
-    ).outputs["pretrained"]
-    gated = train_gate(
-        items=prepared["items"],
-        clicks=prepared["clicks"],
-        pretrained=pretrained,
-        gate_section=gate,
-        runtime=runtime,
-        code_digest=code_train_gate,
-    ).outputs["gate"]
-    finetuned = finetune_component(
-        items=prepared["items"],
-        clicks=prepared["clicks"],
-        pretrained=pretrained,
-        gate=gated,
-        loss_section=loss,
-        finetune_section=finetune,
-        runtime=runtime,
-        code_digest=code_finetune,
-    ).outputs["finetuned"]
-    bundle = export_embeddings(
-        items=prepared["items"],
-        finetuned=finetuned,
-        gate=gated,
-        export_section=export,
-        runtime=runtime,
-        code_digest=code_export_embeddings,
-    ).outputs["bundle"]
-    evaluated = evaluate_component(
-        items=prepared["items"],
-        clicks=prepared["clicks"],
-        synthetic=drawn["synthetic"],
-        pretrained=pretrained,
-        gate=gated,
-        finetuned=finetuned,
-        bundle=bundle,
-        judgments_path=judgments,
-        column_map=column_map,
-        judgments_digest=judgments_digest,
-        evaluate_section=evaluate,
-        runtime=runtime,
-        code_digest=code_evaluate,
-    ).outputs
+    artifacts, _ = add_training_stages(
+        prepared,
+        {
+            "synthetic": synthetic,
+            "model": model,
+            "loss": loss,
+            "pretrain": pretrain,
+            "gate": gate,
+            "finetune": finetune,
+            "export": export,
+            "evaluate": evaluate,
+            "runtime": runtime,
+        },
+        {
+            "generate_synthetic_queries": code_generate_synthetic_queries,
+            "pretrain": code_pretrain,
+            "train_gate": code_train_gate,
+            "finetune": code_finetune,
+            "export_embeddings": code_export_embeddings,
+            "evaluate": code_evaluate,
+        },
+        judgments,
+        judgments_digest,
+        column_map,
+    )
     record_run(
-        items=prepared["items"],
-        clicks=prepared["clicks"],
-        tokenizer=prepared["tokenizer"],
-        rejects=prepared["rejects"],
-        synthetic=drawn["synthetic"],
-        pretrained=pretrained,
-        gate=gated,
-        finetuned=finetuned,
-        bundle=bundle,
-        evaluation=evaluated["evaluation"],
+        **artifacts,
         items_digest=items_digest,
         clicks_digest=clicks_digest,
         images_digest=images_digest,

@@ -1,7 +1,5 @@
 """``smar run``: check, run the seven stages, leave the results in OUT."""
 
-import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +12,15 @@ from components.tracking import flatten
 from pipelines import preflight, results
 from pipelines.checkpoints import pretrain_key
 from pipelines.code_digest import stage_digests
-from pipelines.compile import COMPILED, compile_pipeline
 from pipelines.display import format_seconds, open_display, stage_table
-from pipelines.local import Outcome, run_job, worker_environment
+from pipelines.jobs import data_arguments, make_job
+from pipelines.local import Outcome, run_job
 from pipelines.local_worker import Job
 from pipelines.state import RunFolder, StateFolder
 from smar_core.config import PipelineConfig, load_config
 from smar_core.data.sources import Sources, check_inputs
 
 STAGES = tuple(STAGE_OUTPUTS)
-INPUT_FILES = ("items", "clicks", "images", "judgments")
 _RUN_NAME_LENGTH = 100
 
 
@@ -92,15 +89,7 @@ def pipeline_arguments(
     sections = {name: getattr(config, name).model_dump_json() for name in PipelineConfig.model_fields}
     code = stage_digests()
     code["pretrain"] = pretrain_key(code["pretrain"], config.model)
-    return sections | {
-        "items": sources.items,
-        "clicks": sources.clicks,
-        "images": sources.images or "",
-        "judgments": judgments or "",
-        "column_map": json.dumps(dict(sources.column_map), sort_keys=True),
-        **{f"{name}_digest": digests.get(name, "") for name in INPUT_FILES},
-        **{f"code_{stage}": digest for stage, digest in code.items()},
-    }
+    return sections | data_arguments(sources, judgments, digests) | {f"code_{stage}": digest for stage, digest in code.items()}
 
 
 def _make_job(
@@ -111,35 +100,18 @@ def _make_job(
     run: RunFolder,
     around: Surroundings,
 ) -> Job:
-    if COMPILED.is_file():
-        shutil.copyfile(COMPILED, run.pipeline)
-    else:
-        compile_pipeline(run.pipeline)
-    arguments = pipeline_arguments(request.sources, request.judgments, digests, config)
-    writable = _writable_folders(state, around)
-    files = {name: (arguments[name], digests[name]) for name in INPUT_FILES if arguments[name]}
-    return Job(
-        pipeline=run.pipeline,
-        arguments=arguments,
-        pipeline_root=state.pipeline_root,
-        cache_root=state.cache,
-        use_cache=request.use_cache,
+    return make_job(
+        "training",
+        pipeline_arguments(request.sources, request.judgments, digests, config),
+        config.runtime,
+        state=state,
+        run=run,
+        around=around,
         runner=request.runner,
-        mounts=writable,
-        read_only_mounts=sorted({Path(path) for path, _ in files.values() if "://" not in path} - set(writable)),
-        environment=dict(worker_environment(around, config.runtime.num_threads)),
+        use_cache=request.use_cache,
         run_name=config.tracking.run_name or " ".join((request.variant, request.preset, *request.overrides))[:_RUN_NAME_LENGTH],
         parameters=_shown_parameters(request, config),
-        files=files,
     )
-
-
-def _writable_folders(state: StateFolder, around: Surroundings) -> list[Path]:
-    """Return the folders that a container writes to: the working folder, and that of the tracking store if it is a file."""
-    folders = {state.path.parent}
-    if around.tracking_uri is not None and around.tracking_uri.startswith("sqlite:///"):
-        folders.add(Path(around.tracking_uri.removeprefix("sqlite:///")).parent)
-    return sorted(folders)
 
 
 def _shown_parameters(request: RunRequest, config: PipelineConfig) -> dict[str, str]:

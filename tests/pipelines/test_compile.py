@@ -10,25 +10,35 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from components.image import IMAGE
 from components.record import STAGE_OUTPUTS
-from pipelines.compile import COMPILED, compile_pipeline
+from pipelines.compile import PIPELINES, compile_pipeline, compiled
 from pipelines.training_run import pipeline_arguments
 from smar_core.config import PRESETS, STAGE_SECTIONS, load_config
 from smar_core.data.sources import Sources
 
 
-@pytest.fixture(scope="module")
-def spec() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load(COMPILED.read_text())
+def load(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(compiled(name).read_text())
     return loaded
 
 
-def test_committed_pipeline_is_the_compiled_one(tmp_path: Path) -> None:
-    compile_pipeline(tmp_path / "training.yaml")
-    assert (tmp_path / "training.yaml").read_text() == COMPILED.read_text(), "run: smar compile"
+@pytest.fixture(scope="module")
+def spec() -> dict[str, Any]:
+    return load("training")
 
 
-def test_is_a_valid_pipeline_spec(spec: dict[str, Any]) -> None:
-    parsed = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+@pytest.fixture(scope="module", params=PIPELINES)
+def any_spec(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return load(request.param)
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_committed_pipeline_is_the_compiled_one(name: str, tmp_path: Path) -> None:
+    compile_pipeline(name, tmp_path / "pipeline.yaml")
+    assert (tmp_path / "pipeline.yaml").read_text() == compiled(name).read_text(), "run: smar compile"
+
+
+def test_is_a_valid_pipeline_spec(any_spec: dict[str, Any]) -> None:
+    parsed = json_format.ParseDict(any_spec, pipeline_spec_pb2.PipelineSpec())
     deployment = json_format.MessageToDict(parsed.deployment_spec)
     json_format.ParseDict(deployment, pipeline_spec_pb2.PipelineDeploymentConfig())
 
@@ -40,12 +50,24 @@ def test_seven_stages_are_cached_and_the_last_task_is_not(spec: dict[str, Any]) 
     assert set(tasks) - {name.replace("_", "-") for name in cached} == {"record-run"}
 
 
-def test_commands_install_nothing_and_name_one_image(spec: dict[str, Any]) -> None:
-    for executor in spec["deploymentSpec"]["executors"].values():
+def test_commands_install_nothing_and_name_one_image(any_spec: dict[str, Any]) -> None:
+    for executor in any_spec["deploymentSpec"]["executors"].values():
         container = executor["container"]
         assert container["image"] == IMAGE
         assert not any("pip install" in part for part in container["command"])
         assert max(len(part.encode()) for part in (*container["command"], *container["args"])) < 128 * 1024
+
+
+@pytest.mark.parametrize("name", ["ablation", "sweep"])
+def test_trials_run_one_after_the_other_with_every_stage_cached(name: str) -> None:
+    """Two trainings at a time would need twice the memory."""
+    spec = load(name)
+    (loop,) = [task for task in spec["root"]["dag"]["tasks"].values() if "parameterIterator" in task]
+    assert loop["iteratorPolicy"]["parallelismLimit"] == 1
+    tasks = spec["components"][loop["componentRef"]["name"]]["dag"]["tasks"]
+    cached = {task.replace("-", "_") for task, of in tasks.items() if of["cachingOptions"].get("enableCache")}
+    assert cached == set(STAGE_OUTPUTS) - {"prepare_data"}
+    assert {task for task in tasks if task.replace("-", "_") not in cached} == {"configure-2", "record-trial"}
 
 
 def test_each_stage_is_handed_its_own_sections_only(spec: dict[str, Any]) -> None:

@@ -1,0 +1,125 @@
+"""The commands of ``smar`` that train many models: ablate and sweep."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.cli_options import (
+    Clicks,
+    Columns,
+    Images,
+    Items,
+    Judgments,
+    NoCache,
+    Overrides,
+    Preset,
+    Runner,
+    RunnerOption,
+    Variant,
+    read_sources,
+)
+from smar_core.errors import UserError
+
+if TYPE_CHECKING:
+    from smar_core.experiments.trials import Plan
+
+ExperimentOut = Annotated[Path, typer.Option(help="Folder for report.html, table.md and experiment.json.")]
+Seeds = Annotated[str, typer.Option(help="Seeds of every trial, separated by commas.")]
+ResultsFolder = Annotated[
+    Path | None, typer.Option(help="Folder in which every finished trial leaves its evidence. [default: OUT/results]")
+]
+
+
+def ablate(
+    items: Items,
+    clicks: Clicks,
+    out: ExperimentOut,
+    judgments: Judgments = None,
+    images: Images = None,
+    columns: Columns = None,
+    preset: Preset = "study",
+    variants: Annotated[str | None, typer.Option(help="Variants to train, separated by commas. [default: all]")] = None,
+    seeds: Seeds = "0",
+    baseline: Annotated[str, typer.Option(help="Variant that the others are compared with.")] = "smar",
+    settings: Overrides = None,
+    results: ResultsFolder = None,
+    runner: RunnerOption = Runner.subprocess,
+    no_cache: NoCache = False,
+) -> None:
+    """Train variants of the model and compare them on the test days.
+
+    Every finished trial leaves a small file in RESULTS; a trial whose file is there, made with the same settings and data, is
+    read and not trained. So the same command after an interrupt, or with more variants or seeds, goes on.
+    """
+    from smar_core.config import VARIANTS
+    from smar_core.experiments.trials import plan_ablation
+
+    plan = plan_ablation(preset, settings or (), _split(variants) if variants else VARIANTS, _parse_seeds(seeds), baseline)
+    _run_experiment(plan, items, clicks, images, columns, judgments, out, results, runner, no_cache)
+
+
+def sweep(
+    items: Items,
+    clicks: Clicks,
+    out: ExperimentOut,
+    judgments: Judgments = None,
+    images: Images = None,
+    columns: Columns = None,
+    preset: Preset = "study",
+    variant: Variant = "smar",
+    axes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--axis",
+            metavar="SECTION.KEY=VALUE,VALUE,...",
+            help="Setting to move, one at a time around the preset. Repeatable. [default: the weights of the paper's Fig. 3]",
+        ),
+    ] = None,
+    seeds: Seeds = "0",
+    settings: Overrides = None,
+    results: ResultsFolder = None,
+    runner: RunnerOption = Runner.subprocess,
+    no_cache: NoCache = False,
+) -> None:
+    """Move one setting at a time away from the preset and compare on the validation days.
+
+    Results add up as those of `smar ablate` do. The test days are not read.
+    """
+    from smar_core.experiments.trials import DEFAULT_AXES, plan_sweep
+
+    plan = plan_sweep(preset, settings or (), axes or DEFAULT_AXES, _parse_seeds(seeds), variant)
+    _run_experiment(plan, items, clicks, images, columns, judgments, out, results, runner, no_cache)
+
+
+def _run_experiment(
+    plan: "Plan",
+    items: str,
+    clicks: str,
+    images: str | None,
+    columns: list[str] | None,
+    judgments: str | None,
+    out: Path,
+    results: Path | None,
+    runner: Runner,
+    no_cache: bool,
+) -> None:
+    from rich.console import Console
+
+    from pipelines.experiment_run import ExperimentRequest, run_experiment
+    from pipelines.preflight import absolute
+
+    sources = read_sources(items, clicks, images, columns)
+    graded = absolute(judgments) if judgments is not None else None
+    run_experiment(ExperimentRequest(plan, sources, graded, out, results, runner.value, not no_cache), Console())
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _parse_seeds(text: str) -> list[int]:
+    try:
+        return [int(part) for part in _split(text)]
+    except ValueError:
+        raise UserError(f"--seeds {text!r} is no list of whole numbers", "write for example --seeds 0,1,2") from None

@@ -1,0 +1,1 @@
+"""Experiments: many trainings that differ in a variant, a setting or a seed, and what they say together."""

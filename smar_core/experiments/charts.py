@@ -1,0 +1,109 @@
+"""Geometry of an experiment's charts, in the manner of ``smar_core.report.charts``: the template only draws what is here.
+
+Settings of an axis stand at equal distances whatever their values are, because 0, 0.25, 0.5, 1 and 2 would crowd at one end.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from smar_core.experiments.comparison import Axis, Cell, Difference
+from smar_core.experiments.table import SLICE_NAMES, points, probability
+from smar_core.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Tick, format_tick, nice_ticks
+
+ROW_HEIGHT, LABEL_WIDTH = 26, 150
+STYLES = {"overall": "total", "fashion": "multimodal", "not_fashion": "text"}
+"""CSS class of each slice's line: those of the report."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value with its interval."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+    tip: str
+
+
+@dataclass(frozen=True)
+class AxisLine:
+    """A slice's values along an axis."""
+
+    label: str
+    style: str
+    path: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class AxisChart:
+    """R@50 over the values of a setting; one slice each, since their levels lie far apart."""
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: tuple[AxisLine, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    rule: Tick | None  # the preset's own value
+
+
+@dataclass(frozen=True)
+class DifferenceChart:
+    """Differences with intervals, a row each."""
+
+    rows: tuple[tuple[float, str], ...]
+    points: tuple[Point, ...]
+    x_ticks: tuple[Tick, ...]
+    zero: float
+    height: float
+
+
+def draw_axis(axis: Axis) -> list[AxisChart]:
+    """Lay out R@50 over an axis's values, a chart a slice."""
+    return [_draw_slice(axis, name, cells) for name, cells in axis.points.items()]
+
+
+def draw_differences(differences: Sequence[Difference]) -> DifferenceChart | None:
+    """Lay out differences in points, a row a setting; None without one."""
+    if not differences:
+        return None
+    cells = [d.difference for d in differences]
+    values = nice_ticks(min(0.0, *(100 * c.low for c in cells)), max(0.0, *(100 * c.high for c in cells)), 5)
+
+    def across(value: float) -> float:
+        return LABEL_WIDTH + (100 * value - values[0]) / (values[-1] - values[0]) * (WIDTH - RIGHT - LABEL_WIDTH)
+
+    rows, laid = [], []
+    for number, difference in enumerate(differences):
+        y, cell = TOP + ROW_HEIGHT * (number + 0.5), difference.difference
+        rows.append((y, difference.setting))
+        tip = f"{difference.setting}: {points(cell)} points, {probability(difference.holm_p_value)}"
+        laid.append(Point(across(cell.value), y, across(cell.low), across(cell.high), tip))
+    ticks = tuple(Tick(across(value / 100), format_tick(value)) for value in values)
+    return DifferenceChart(tuple(rows), tuple(laid), ticks, across(0.0), TOP + ROW_HEIGHT * len(rows) + BOTTOM)
+
+
+def _draw_slice(axis: Axis, slice_name: str, cells: Sequence[Cell]) -> AxisChart:
+    values = nice_ticks(min(c.low for c in cells), max(c.high for c in cells), 4)
+    step = (WIDTH - RIGHT - LEFT) / len(axis.values)
+
+    def up(value: float) -> float:
+        return HEIGHT - BOTTOM - (value - values[0]) / (values[-1] - values[0]) * (HEIGHT - BOTTOM - TOP)
+
+    places = {value: LEFT + step * (number + 0.5) for number, value in enumerate(axis.values)}
+    laid = tuple(
+        Point(places[value], up(c.value), up(c.low), up(c.high), f"{value}: {c.value:.3f} [{c.low:.3f}, {c.high:.3f}]")
+        for value, c in zip(axis.values, cells, strict=True)
+    )
+    path = " ".join(f"{point.x:.1f},{point.y:.1f}" for point in laid)
+    return AxisChart(
+        title=SLICE_NAMES[slice_name],
+        x_label=axis.key,
+        y_label="R@50",
+        lines=(AxisLine(SLICE_NAMES[slice_name], STYLES[slice_name], path, laid),),
+        x_ticks=tuple(Tick(place, value) for value, place in places.items()),
+        y_ticks=tuple(Tick(up(value), format_tick(value)) for value in values),
+        rule=Tick(places[axis.own], "preset"),
+    )

@@ -1,0 +1,333 @@
+"""What trials say together: each setting against a baseline, and the best setting of each axis.
+
+Everything is worked out from the trials' files alone, so that it can be done again years later. A setting's value of a query is
+its mean over the seeds that both it and the baseline were trained with: a seed that only one of them has would compare two
+draws of luck. The interval is over queries; the spread between seeds stands beside it (``significance``). Holm's correction is
+over the settings of one table and slice, or the values of one axis and slice: the family of questions asked at once.
+
+Shapes: S seeds, Q queries.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smar_core.errors import UserError
+from smar_core.evaluation.bootstrap import Interval, percentile_interval, resample_means
+from smar_core.evaluation.significance import holm, paired_comparison_of_seeds
+from smar_core.experiments.evidence import DIGITS, MEASURE, Evidence, Queries
+from smar_core.experiments.records import Record
+from smar_core.experiments.trials import Kind, rank_settings
+
+SLICES = ("overall", "fashion", "not_fashion")
+"""Slices that are compared; one without a query is left out."""
+
+MEASURES = ("R@50", "P@50", "F1@50")
+NUM_SAMPLES, CONFIDENCE, SEED = 2000, 0.95, 0
+"""Bootstrap resamples, confidence of the intervals, and seed of both."""
+
+ALSO_AGAINST = "dpsr"
+"""In an ablation, the baseline's gain over this variant is shown too: the paper's headline."""
+
+
+class Cell(Record):
+    """A value with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, interval: Interval) -> "Cell":
+        """Return an interval, rounded."""
+        return cls(value=round(interval.value, DIGITS), low=round(interval.low, DIGITS), high=round(interval.high, DIGITS))
+
+
+class Difference(Record):
+    """A setting against another in one slice, R@50.
+
+    Attributes:
+        setting, baseline: What is compared: setting less baseline.
+        slice: Kind of queries.
+        num_queries: Queries of the slice.
+        seeds: Seeds that both were trained with.
+        difference: With its paired interval over queries.
+        relative: The same in percent of the baseline's mean; None where that is 0.
+        p_value: Of the paired randomisation test.
+        holm_p_value: Corrected for the family it was asked in.
+        deviation, baseline_deviation: Standard deviation between seeds; None for one seed.
+    """
+
+    setting: str
+    baseline: str
+    slice: str
+    num_queries: int
+    seeds: tuple[int, ...]
+    difference: Cell
+    relative: Cell | None
+    p_value: float
+    holm_p_value: float
+    deviation: float | None
+    baseline_deviation: float | None
+
+
+class Row(Record):
+    """A setting's measures.
+
+    Attributes:
+        setting: Name.
+        seeds: Seeds that it was trained with.
+        measures: Mean over the seeds by slice and measure; with an interval (of R@50, over queries) where it is known.
+        deviation: Standard deviation of R@50 between seeds by slice; empty for one seed.
+        seconds: Mean time of a trial in all stages.
+    """
+
+    setting: str
+    seeds: tuple[int, ...]
+    measures: dict[str, dict[str, Cell]]
+    deviation: dict[str, float]
+    seconds: float
+
+
+class Choice(Record):
+    """The best value of an axis in a slice, by the mean R@50 over the seeds.
+
+    Attributes:
+        slice: Kind of queries.
+        value: The best value.
+        against_own: Its difference to the preset's own value; None when that is the best.
+    """
+
+    slice: str
+    value: str
+    against_own: Difference | None
+
+
+class Axis(Record):
+    """What a sweep says of one setting that it moved.
+
+    Attributes:
+        key: ``section.key``.
+        values: In order, the preset's own among them.
+        own: The preset's own value.
+        points: R@50 with its interval by slice, a value each.
+        differences: Of every other value to the preset's own.
+        choices: The best value by slice.
+    """
+
+    key: str
+    values: tuple[str, ...]
+    own: str
+    points: dict[str, tuple[Cell, ...]]
+    differences: tuple[Difference, ...]
+    choices: tuple[Choice, ...]
+
+
+class Experiment(Record):
+    """Everything that an experiment found; the content of ``experiment.json``.
+
+    Attributes:
+        kind: Whether variants were compared, or settings.
+        preset, settings: What all trials started from.
+        baseline: The setting that the others are compared with.
+        split: Days that were measured.
+        num_queries: Queries of each compared slice.
+        rows: A setting each, the baseline first.
+        differences: Of each setting to the baseline by slice, R@50; empty in a sweep, whose axes hold them.
+        headline: Of the baseline to ``ALSO_AGAINST``, where both were trained; uncorrected, as it is asked by itself.
+        axes: What a sweep says of each axis.
+        hardware, versions: Different ones among the trials.
+        num_codes: How many versions of the code the trials were made by.
+    """
+
+    kind: Kind
+    preset: str
+    settings: tuple[str, ...]
+    baseline: str
+    split: str
+    num_queries: dict[str, int]
+    rows: tuple[Row, ...]
+    differences: tuple[Difference, ...]
+    headline: tuple[Difference, ...]
+    axes: tuple[Axis, ...]
+    hardware: tuple[str, ...]
+    versions: tuple[dict[str, str], ...]
+    num_codes: int
+
+
+Values = NDArray[np.float64]
+
+
+class _Trained:
+    """The trials' values by setting and seed, and the queries they are of."""
+
+    def __init__(self, evidences: Sequence[Evidence], queries: Queries) -> None:
+        self.by_setting: dict[str, dict[int, Evidence]] = {}
+        for evidence in evidences:
+            self.by_setting.setdefault(evidence.trial.setting, {})[evidence.trial.seed] = evidence
+        self.places = {name: places for name in SLICES if len(places := queries.places(name))}
+
+    def values(self, setting: str, seeds: Sequence[int], slice_name: str) -> Values:
+        """Return R@50 of a slice's queries by seed [S, Q]."""
+        of = self.by_setting[setting]
+        return np.array([of[seed].values for seed in seeds])[:, self.places[slice_name]]
+
+    def common_seeds(self, one: str, other: str) -> tuple[int, ...]:
+        return tuple(seed for seed in self.by_setting[one] if seed in self.by_setting[other])
+
+    def compare(self, settings: Sequence[str], baseline: str, slice_name: str) -> list[Difference]:
+        """Compare settings with a baseline in one slice, as one family."""
+        found = []
+        for setting in settings:
+            seeds = self.common_seeds(setting, baseline)
+            if not seeds:
+                continue
+            value_SQ, baseline_SQ = (self.values(name, seeds, slice_name) for name in (setting, baseline))
+            of_seeds = paired_comparison_of_seeds(
+                value_SQ, baseline_SQ, num_samples=NUM_SAMPLES, confidence=CONFIDENCE, seed=SEED
+            )
+            comparison = of_seeds.comparison
+            found.append(
+                Difference(
+                    setting=setting,
+                    baseline=baseline,
+                    slice=slice_name,
+                    num_queries=value_SQ.shape[1],
+                    seeds=seeds,
+                    difference=Cell.of(comparison.difference),
+                    relative=None if comparison.relative is None else Cell.of(comparison.relative),
+                    p_value=comparison.p_value,
+                    holm_p_value=comparison.p_value,
+                    deviation=of_seeds.deviation,
+                    baseline_deviation=of_seeds.baseline_deviation,
+                )
+            )
+        corrected = holm([difference.p_value for difference in found])
+        return [d.model_copy(update={"holm_p_value": p}) for d, p in zip(found, corrected, strict=True)]
+
+    def mean_cell(self, setting: str, seeds: Sequence[int], slice_name: str) -> Cell:
+        """Return R@50 with its interval over queries, of each query's mean over the seeds."""
+        value_Q = self.values(setting, seeds, slice_name).mean(axis=0)
+        return Cell.of(mean_interval(value_Q))
+
+
+def compare_trials(kind: Kind, baseline: str, evidences: Sequence[Evidence], queries: Mapping[str, Queries]) -> Experiment:
+    """Compare trials.
+
+    Args:
+        kind: Whether variants are compared, or settings.
+        baseline: The setting that the others are compared with.
+        evidences: Of the trials, in any order.
+        queries: The queries that evidences name, by digest.
+
+    Raises:
+        UserError: There is none of the baseline, or trials started from different presets, settings, days or queries.
+    """
+    preset, settings, split, digest = _in_common(evidences)
+    rank = rank_settings(baseline, [evidence.trial for evidence in evidences])
+    ordered = sorted(evidences, key=lambda evidence: (rank.index(evidence.trial.setting), evidence.trial.seed))
+    trained = _Trained(ordered, queries[digest])
+    if baseline not in trained.by_setting:
+        raise UserError(f"there is no result of the baseline {baseline!r}", "train it too")
+    others = [setting for setting in trained.by_setting if setting != baseline]
+    is_sweep = kind == "sweep"
+    has_headline = not is_sweep and ALSO_AGAINST in others
+    return Experiment(
+        kind=kind,
+        preset=preset,
+        settings=settings,
+        baseline=baseline,
+        split=split,
+        num_queries={name: len(places) for name, places in trained.places.items()},
+        rows=tuple(_make_row(setting, trained) for setting in trained.by_setting),
+        differences=() if is_sweep else tuple(d for name in trained.places for d in trained.compare(others, baseline, name)),
+        headline=tuple(d for name in trained.places for d in trained.compare([baseline], ALSO_AGAINST, name))
+        if has_headline
+        else (),
+        axes=_swept_axes(baseline, trained) if is_sweep else (),
+        hardware=tuple(dict.fromkeys(evidence.hardware for evidence in ordered)),
+        versions=tuple({str(e.versions): e.versions for e in ordered}.values()),
+        num_codes=len({str(evidence.code) for evidence in ordered}),
+    )
+
+
+def _in_common(evidences: Sequence[Evidence]) -> tuple[str, tuple[str, ...], str, str]:
+    """Return what all trials must share: preset, settings, days, and the digest of the queries."""
+    found = {(e.preset, e.settings, e.split, e.queries) for e in evidences}
+    if len(found) != 1:
+        raise UserError(
+            f"the {len(evidences)} trials started from {len(found)} different combinations of preset, settings, days and queries",
+            "name another folder with --results",
+        )
+    return found.pop()
+
+
+def mean_interval(value_Q: Values) -> Interval:
+    """Return the mean of queries' values with its bootstrap interval."""
+    samples = resample_means(value_Q[:, None], NUM_SAMPLES, SEED)[:, 0]
+    return percentile_interval(float(value_Q.mean()), samples, CONFIDENCE)
+
+
+def _make_row(setting: str, trained: _Trained) -> Row:
+    of = trained.by_setting[setting]
+    seeds = tuple(of)
+    measures: dict[str, dict[str, Any]] = {}
+    deviation = {}
+    for name in trained.places:
+        measures[name] = {}
+        for measure in MEASURES:
+            cells = [e.metrics[name][measure] for e in of.values() if measure in e.metrics.get(name, {})]
+            if cells:
+                value, low, high = (sum(c[part] for c in cells) / len(cells) for part in ("value", "low", "high"))
+                measures[name][measure] = Cell(value=round(value, DIGITS), low=round(low, DIGITS), high=round(high, DIGITS))
+        measures[name][MEASURE] = trained.mean_cell(setting, seeds, name)
+        if len(seeds) > 1:
+            deviation[name] = float(trained.values(setting, seeds, name).mean(axis=1).std(ddof=1))
+    seconds = sum(sum(e.seconds.values()) for e in of.values()) / len(of)
+    return Row(setting=setting, seeds=seeds, measures=measures, deviation=deviation, seconds=round(seconds, 1))
+
+
+def _swept_axes(baseline: str, trained: _Trained) -> tuple[Axis, ...]:
+    """Group the settings that have one override by its key."""
+    axes: dict[str, dict[str, str]] = {}
+    for setting, of in trained.by_setting.items():
+        for override in next(iter(of.values())).trial.overrides:
+            key, _, value = override.partition("=")
+            axes.setdefault(key, {})[value] = setting
+    return tuple(_sweep_axis(key, settings, baseline, trained) for key, settings in axes.items())
+
+
+def _sweep_axis(key: str, setting: dict[str, str], baseline: str, trained: _Trained) -> Axis:
+    """Compare the values of an axis, given the setting that has each of them."""
+    own = _own_value(key, next(iter(trained.by_setting[baseline].values())))
+    setting = setting | {own: baseline}
+    values = _in_order(list(setting))
+    differences: list[Difference] = []
+    choices = []
+    points: dict[str, tuple[Cell, ...]] = {}
+    for name in trained.places:
+        cells = {v: trained.mean_cell(setting[v], tuple(trained.by_setting[setting[v]]), name) for v in values}
+        points[name] = tuple(cells.values())
+        found = trained.compare([setting[value] for value in values if value != own], baseline, name)
+        differences += found
+        best = max(values, key=lambda value: (cells[value].value, value == own))  # a tie leaves the preset as it is
+        against_own = next((difference for difference in found if difference.setting == setting[best]), None)
+        choices.append(Choice(slice=name, value=best, against_own=against_own))
+    return Axis(key=key, values=tuple(values), own=own, points=points, differences=tuple(differences), choices=tuple(choices))
+
+
+def _own_value(key: str, evidence: Evidence) -> str:
+    """Return the preset's value of a key, as a person writes it."""
+    section, _, field = key.partition(".")
+    value = getattr(getattr(evidence.trial.configure(evidence.preset, evidence.settings), section), field)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _in_order(values: list[str]) -> list[str]:
+    """Sort values that are all numbers; leave words as they are."""
+    try:
+        return sorted(values, key=float)
+    except ValueError:
+        return values

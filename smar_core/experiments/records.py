@@ -1,0 +1,41 @@
+"""What experiments keep in JSON files: validated on reading, written whole or not at all."""
+
+import json
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from smar_core.errors import UserError
+
+
+class Record(BaseModel):
+    """Base of all of them: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def write(self, path: Path) -> None:
+        """Write it atomically, a line a key, so that a changed file shows what changed and stays small."""
+        lines = (
+            f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(',', ': '))}"
+            for key, value in self.model_dump(mode="json").items()
+        )
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+        temporary.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read one.
+
+        Raises:
+            UserError: The file cannot be read as one.
+        """
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror})", "bring it back") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or first["msg"]
+            raise UserError(f"{path} is no {cls.__name__.lower()} of this version ({where})", "move it away") from None

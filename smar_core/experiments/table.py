@@ -1,0 +1,149 @@
+"""The tables of an experiment: rows of words for the page, and the same as Markdown, for documents.
+
+Differences are in points (hundredths), since R@50 differs in its second decimal.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from smar_core.experiments.comparison import MEASURES, Axis, Cell, Difference, Experiment
+
+SLICE_NAMES = {"overall": "all queries", "fashion": "fashion", "not_fashion": "not fashion"}
+_NONE = "\N{EN DASH}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of words.
+
+    Attributes:
+        title: What it shows: a clause.
+        columns: Heads.
+        rows: Cells; the first one names the row.
+        note: How to read it.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str
+
+
+def make_tables(experiment: Experiment) -> list[Table]:
+    """Return the tables of an experiment: measures, then what was compared."""
+    tables = [_measures(experiment)]
+    if experiment.differences:
+        title = f"Difference to {experiment.baseline} in R@50, points"
+        tables.append(_differences(title, experiment.differences, "Holm's correction is over the rows of a column."))
+    if experiment.headline:
+        title = f"{experiment.baseline} less {experiment.headline[0].baseline} in R@50, points"
+        tables.append(_differences(title, experiment.headline, "Asked by itself, therefore p is not corrected."))
+    for axis in experiment.axes:
+        title = f"{axis.key}: difference to the preset's own value, {axis.own}, in R@50, points"
+        tables.append(_differences(title, axis.differences, "Holm's correction is over the values of the axis."))
+        tables.append(_choices(axis))
+    return tables
+
+
+def as_markdown(experiment: Experiment) -> str:
+    """Return the tables, and what they were made with, as Markdown."""
+    parts = [f"{describe(experiment)}\n"]
+    for table in make_tables(experiment):
+        lines = [f"**{table.title}**", "", _line(table.columns), _line(["---", *["---:"] * (len(table.columns) - 1)])]
+        lines += [_line(row) for row in table.rows]
+        parts.append("\n".join([*lines, "", table.note, ""]))
+    return "\n".join(parts)
+
+
+def write_table(path: Path, experiment: Experiment) -> None:
+    """Write the tables as Markdown."""
+    path.write_text(as_markdown(experiment), encoding="utf-8")
+
+
+def describe(experiment: Experiment) -> str:
+    """Return one sentence about what was trained and measured."""
+    num_trials = sum(len(row.seeds) for row in experiment.rows)
+    settings = f" with {' '.join(experiment.settings)}" if experiment.settings else ""
+    counts = ", ".join(f"{SLICE_NAMES[name]} {count:,}" for name, count in experiment.num_queries.items())
+    days = {"test": "test days", "validation": "validation days"}[experiment.split]
+    return (
+        f"Preset {experiment.preset}{settings}; {num_trials} trainings; {days}; queries: {counts}. "
+        f"{'; '.join(experiment.hardware)}."
+    )
+
+
+def points(cell: Cell) -> str:
+    """Return a difference with its interval, in points.
+
+    >>> points(Cell(value=-0.0123, low=-0.02, high=0.001))
+    '−1.2 [−2.0, +0.1]'
+    """
+    value, low, high = (f"{100 * part:+.1f}".replace("-", "\N{MINUS SIGN}") for part in (cell.value, cell.low, cell.high))
+    return f"{value} [{low}, {high}]"
+
+
+def probability(value: float) -> str:
+    """Return a p-value; the smallest that the test can give is about .0001.
+
+    >>> probability(0.00009999), probability(0.0213), probability(1.0)
+    ('p<.001', 'p=.021', 'p=1')
+    """
+    if value < 0.001:
+        return "p<.001"
+    return "p=1" if value >= 0.9995 else f"p={value:.3f}".replace("0.", ".")
+
+
+def _measures(experiment: Experiment) -> Table:
+    slices = list(experiment.num_queries)
+    columns = ["", "seeds", *(f"{measure} {SLICE_NAMES[name]}" for measure in MEASURES for name in slices), "minutes"]
+    rows = []
+    for row in experiment.rows:
+        cells = [_value(row.measures[name].get(measure)) for measure in MEASURES for name in slices]
+        for place, name in enumerate(slices):  # R@50 comes first
+            if name in row.deviation:
+                cells[place] += f" ±{100 * row.deviation[name]:.1f}"
+        seeds = ", ".join(map(str, row.seeds))
+        rows.append((row.setting, seeds, *cells, f"{row.seconds / 60:.1f}" if row.seconds else _NONE))
+    note = (
+        "Means over queries and seeds, R@50 with its 95% bootstrap interval over queries and, after ±, the standard deviation "
+        "between seeds in points. F1@50 is made of the two means. Minutes: all stages of a training, prepared data aside."
+    )
+    return Table("Measures", tuple(columns), tuple(rows), note)
+
+
+def _value(cell: Cell | None) -> str:
+    return _NONE if cell is None else f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]"
+
+
+def _differences(title: str, differences: Sequence[Difference], family: str) -> Table:
+    slices = list(dict.fromkeys(difference.slice for difference in differences))
+    settings = list(dict.fromkeys(difference.setting for difference in differences))
+    known = {(d.setting, d.slice): d for d in differences}
+    rows = []
+    for setting in settings:
+        seeds = known[setting, slices[0]].seeds
+        cells = [f"{points(d.difference)}, {probability(d.holm_p_value)}" for d in (known[setting, name] for name in slices)]
+        rows.append((setting, str(len(seeds)), *cells))
+    note = (
+        f"Mean over common seeds, with the paired 95% bootstrap interval over queries and the paired randomisation test. {family}"
+    )
+    return Table(title, ("", "seeds", *(SLICE_NAMES[name] for name in slices)), tuple(rows), note)
+
+
+def _choices(axis: Axis) -> Table:
+    rows = []
+    for choice in axis.choices:
+        difference = choice.against_own
+        told = (
+            "the preset's own"
+            if difference is None
+            else f"{points(difference.difference)}, {probability(difference.holm_p_value)}"
+        )
+        rows.append((SLICE_NAMES[choice.slice], choice.value, told))
+    note = "The value of the highest mean; where its interval holds 0, the data do not tell it from the preset's own."
+    return Table(f"{axis.key}: best value", ("", "value", "against the preset's own"), tuple(rows), note)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
