@@ -5,7 +5,8 @@ computes on its own pairs, whereas a contrastive loss needs the items of all (``
 together). Left out: a model that is itself cut into pieces.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -61,6 +62,19 @@ class Ranks:
         for parameter, count, gradient in zip(parameters, counts.tolist(), gradients, strict=True):
             parameter.grad = gradient.view_as(parameter) if count else None
 
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Let the first process go through the block before the others do: it writes what they read."""
+        if not self.is_first:
+            self.wait()
+        yield
+        if self.is_first:
+            self.wait()
+
+    def num_threads(self, runtime: RuntimeConfig) -> int:
+        """Return the threads of this process: its share of the machine's."""
+        return max(1, runtime.num_threads // self.size)
+
     def wait(self) -> None:
         """Return when every process has come here."""
         if self.size > 1:
@@ -74,7 +88,7 @@ def join_ranks(runtime: RuntimeConfig) -> Ranks:
     """Join the processes that ``torchrun`` started, by gloo on CPUs and NCCL on CUDA.
 
     Raises:
-        UserError: There are fewer GPUs than processes on this machine.
+        UserError: Not as many processes were started as the config says, or there are fewer GPUs on this machine.
     """
     device = resolve_device(runtime)
     if device.type == "cuda":
@@ -86,4 +100,9 @@ def join_ranks(runtime: RuntimeConfig) -> Ranks:
             )
         torch.cuda.set_device(local_rank)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
-    return Ranks(distributed.get_rank(), distributed.get_world_size())
+    ranks = Ranks(distributed.get_rank(), distributed.get_world_size())
+    if ranks.size != runtime.num_processes:
+        raise UserError(
+            f"torchrun started {ranks.size} processes and runtime.num_processes is {runtime.num_processes}", "make both equal"
+        )
+    return ranks

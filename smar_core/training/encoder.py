@@ -74,7 +74,9 @@ class BatchEncoder:
 
     def by_tower(self, batch: Batch, side: str, rows: slice) -> Mapping[Tower, Tensor]:
         """Return the embeddings of one side of the batch, ``query`` or ``item``, by tower."""
-        return {"query": self.queries(batch, rows)} if side == "query" else dict(self.items(batch, rows))
+        if side == "query":
+            return {"query": self.queries(batch, rows)}
+        return {tower: embeddings_ND for tower, embeddings_ND in self.items(batch, rows).items()}
 
     def relations(self, batch: Batch) -> BatchRelations:
         """Return which item belongs to which query."""

@@ -17,6 +17,8 @@ from smar_core.model.gate import Gate
 from smar_core.model.modeling import SmarModel
 from smar_core.model.pictures import PictureStore
 from smar_core.stage import StageContext
+from smar_core.training.distributed import ALONE, Ranks
+from smar_core.training.launch import run_in_processes
 from smar_core.training.loop import TrainingLoop
 from smar_core.training.model_artifact import open_model, write_model_artifact
 from smar_core.training.pairs import open_training_data, rows_by_item_id
@@ -36,6 +38,7 @@ def finetune(
     config: FinetuneConfig,
     runtime: RuntimeConfig,
     context: StageContext,
+    ranks: Ranks = ALONE,
 ) -> dict[str, float]:
     """Continue from the pre-trained model on clicks alone, and write the best model seen on the validation days.
 
@@ -46,6 +49,7 @@ def finetune(
         output: Folder of the model artifact.
         loss, config, runtime: Config sections.
         context: Work folder, parents and progress.
+        ranks: The processes that train; a caller alone starts ``runtime.num_processes`` of them.
 
     Returns:
         Validation figures of the best step, and counts.
@@ -53,7 +57,11 @@ def finetune(
     Raises:
         DivergedError: The loss is not finite.
     """
-    torch.set_num_threads(runtime.num_threads)
+    if ranks.size != runtime.num_processes:
+        inputs = {"items": items, "clicks": clicks, "pretrained": pretrained, "gate": gate}
+        sections = {"loss": loss, "config": config, "runtime": runtime}
+        return run_in_processes("finetune", inputs, output, sections, context, runtime.num_processes)
+    torch.set_num_threads(ranks.num_threads(runtime))
     device = resolve_device(runtime)
     network, tokenizer = open_model(pretrained)
     freeze(network, config.freeze)
@@ -66,6 +74,7 @@ def finetune(
         context.work,
         max_query_tokens=network.config.max_query_tokens,
         max_item_tokens=network.config.max_item_tokens,
+        ranks=ranks,
     )
     if header.is_on_items:
         probabilities = header.item_probabilities(list(rows_by_item_id(items)))
@@ -101,7 +110,10 @@ def finetune(
         config,
         runtime,
         context,
+        ranks,
     ).run()
+    if not ranks.is_first:
+        return {}
     return write_model_artifact(output, network, tokenizer, result, stage="finetune", config=config, context=context)
 
 

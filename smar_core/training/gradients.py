@@ -122,8 +122,9 @@ class BatchGradients:
     def _empty_leaves(self, batch: Batch) -> dict[Tower, Tensor]:
         """Return zeros [B, D] for the queries and [N, D] for each item tower."""
         model, device = self._encoder.model, self._encoder.device
-        rows: dict[Tower, int] = {"query": batch.num_pairs} | {tower: len(batch.item) for tower in model.item_towers}
-        return {tower: torch.zeros(num_rows, model.config.embed_dim, device=device) for tower, num_rows in rows.items()}
+        towers: tuple[Tower, ...] = ("query", *model.item_towers)
+        num_rows = {tower: batch.num_pairs if tower == "query" else len(batch.item) for tower in towers}
+        return {tower: torch.zeros(num_rows[tower], model.config.embed_dim, device=device) for tower in towers}
 
     def _add_up_gradients(self) -> None:
         """Add up the model's gradients; the objective's, which every process has whole, count once."""

@@ -16,6 +16,7 @@ from smar_core.artifact import Artifact
 from smar_core.errors import UserError
 from smar_core.model.encoding import item_texts
 from smar_core.model.tokens import TextTokenizer
+from smar_core.training.distributed import ALONE, Ranks
 
 _ROWS_A_CHUNK = 65536
 
@@ -115,8 +116,9 @@ def open_training_data(
     *,
     max_query_tokens: int,
     max_item_tokens: int,
+    ranks: Ranks = ALONE,
 ) -> TrainingData:
-    """Read the pairs and tokenise every text once.
+    """Read the pairs and tokenise every text once, in the first process.
 
     Raises:
         UserError: There is no training pair.
@@ -128,25 +130,29 @@ def open_training_data(
     pairs = read_synthetic_pairs(synthetic, item_row) if synthetic is not None else no_synthetic_pairs(len(item_row))
     texts = item_texts(items)
     work.mkdir(parents=True, exist_ok=True)
-    return TrainingData(
-        true,
-        pairs,
-        texts,
-        _tokenise(true.queries, tokenizer, max_query_tokens, work / "true_queries.npy"),
-        _tokenise(pairs.queries, tokenizer, max_query_tokens, work / "synthetic_queries.npy"),
-        _tokenise(texts, tokenizer, max_item_tokens, work / "items.npy"),
-    )
+    with ranks.in_turn():
+        return TrainingData(
+            true,
+            pairs,
+            texts,
+            _tokenised(true.queries, tokenizer, max_query_tokens, work / "true_queries.npy", ranks.is_first),
+            _tokenised(pairs.queries, tokenizer, max_query_tokens, work / "synthetic_queries.npy", ranks.is_first),
+            _tokenised(texts, tokenizer, max_item_tokens, work / "items.npy", ranks.is_first),
+        )
 
 
-def _tokenise(texts: Sequence[str] | pa.StringArray, tokenizer: TextTokenizer, max_tokens: int, path: Path) -> np.ndarray:
+def _tokenised(
+    texts: Sequence[str] | pa.StringArray, tokenizer: TextTokenizer, max_tokens: int, path: Path, is_written_here: bool
+) -> np.ndarray:
     """Write token ids chunk by chunk and map them back, so that memory does not grow with the number of texts."""
     if not len(texts):
         return np.empty((0, max_tokens), dtype=np.int32)
-    ids = np.lib.format.open_memmap(path, mode="w+", dtype=np.int32, shape=(len(texts), max_tokens))
-    for start in range(0, len(texts), _ROWS_A_CHUNK):
-        chunk = texts[start : start + _ROWS_A_CHUNK]
-        ids[start : start + len(chunk)] = tokenizer.encode_array(
-            chunk.to_pylist() if isinstance(chunk, pa.Array) else chunk, max_tokens
-        )
-    ids.flush()
+    if is_written_here:
+        ids = np.lib.format.open_memmap(path, mode="w+", dtype=np.int32, shape=(len(texts), max_tokens))
+        for start in range(0, len(texts), _ROWS_A_CHUNK):
+            chunk = texts[start : start + _ROWS_A_CHUNK]
+            ids[start : start + len(chunk)] = tokenizer.encode_array(
+                chunk.to_pylist() if isinstance(chunk, pa.Array) else chunk, max_tokens
+            )
+        ids.flush()
     return np.load(path, mmap_mode="r")

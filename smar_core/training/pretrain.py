@@ -10,6 +10,8 @@ from smar_core.losses.objectives import PretrainingObjective
 from smar_core.model.building import build_model
 from smar_core.model.pictures import PictureStore
 from smar_core.stage import StageContext
+from smar_core.training.distributed import ALONE, Ranks
+from smar_core.training.launch import run_in_processes
 from smar_core.training.loop import TrainingLoop
 from smar_core.training.model_artifact import write_model_artifact
 from smar_core.training.pairs import open_training_data
@@ -28,6 +30,7 @@ def pretrain(
     config: PretrainConfig,
     runtime: RuntimeConfig,
     context: StageContext,
+    ranks: Ranks = ALONE,
 ) -> dict[str, float]:
     """Train the towers from scratch (or from checkpoints) and write the best model seen on the validation days.
 
@@ -36,6 +39,7 @@ def pretrain(
         output: Folder of the model artifact.
         model, loss, config, runtime: Config sections.
         context: Work folder, parents and progress.
+        ranks: The processes that train; a caller alone starts ``runtime.num_processes`` of them.
 
     Returns:
         Validation figures of the best step, and counts.
@@ -44,7 +48,11 @@ def pretrain(
         UserError: No training pair, or a checkpoint that does not fit.
         DivergedError: The loss is not finite.
     """
-    torch.set_num_threads(runtime.num_threads)
+    if ranks.size != runtime.num_processes:
+        inputs = {"items": items, "clicks": clicks, "tokenizer": tokenizer, "synthetic": synthetic}
+        sections = {"model": model, "loss": loss, "config": config, "runtime": runtime}
+        return run_in_processes("pretrain", inputs, output, sections, context, runtime.num_processes)
+    torch.set_num_threads(ranks.num_threads(runtime))
     pictures = PictureStore.open(items)
     network, text_tokenizer = build_model(
         model,
@@ -62,6 +70,7 @@ def pretrain(
         context.work,
         max_query_tokens=model.max_query_tokens,
         max_item_tokens=model.max_item_tokens,
+        ranks=ranks,
     )
     result = TrainingLoop(
         network,
@@ -82,5 +91,8 @@ def pretrain(
         config,
         runtime,
         context,
+        ranks,
     ).run()
+    if not ranks.is_first:
+        return {}
     return write_model_artifact(output, network, text_tokenizer, result, stage="pretrain", config=config, context=context)

@@ -2,24 +2,26 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
+from smar_core.artifact import Artifact, create_artifact, open_artifact, write_json
 from smar_core.config import RuntimeConfig
 from smar_core.model.configuration import SmarConfig
 from smar_core.model.encoding import item_texts
 from smar_core.model.modeling import SmarModel
 from smar_core.model.pictures import PictureStore
 from smar_core.model.tokens import TextTokenizer
+from smar_core.schemas import SYNTHETIC
 from smar_core.training.encoder import BatchEncoder
 from smar_core.training.pairs import SyntheticPairs, TrainingData, read_true_pairs, rows_by_item_id
 from smar_core.training.sampler import Batch
 
-SYNTHETIC = (("wool", 7), ("socks", 4), ("green", 2), ("cotton", 8))
+SYNTHETIC_PAIRS = (("wool", 7), ("socks", 4), ("green", 2), ("cotton", 8))
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Workbench:
 def workbench(finished_run, tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     tokenizer = TextTokenizer.load(finished_run.pretrained.path / "tokenizer.json")
     true = read_true_pairs(finished_run.clicks, rows_by_item_id(finished_run.items))
-    queries, item = [query for query, _ in SYNTHETIC], np.array([item for _, item in SYNTHETIC])
+    queries, item = [query for query, _ in SYNTHETIC_PAIRS], np.array([item for _, item in SYNTHETIC_PAIRS])
     texts = item_texts(finished_run.items)
     first = np.searchsorted(np.sort(item), np.arange(len(texts) + 1))
     data = TrainingData(
@@ -74,10 +76,32 @@ def workbench(finished_run, tmp_path_factory: pytest.TempPathFactory) -> Workben
 def batch(workbench: Workbench) -> Batch:
     """Return all pairs: eight queries, seven items; two items have no picture."""
     true = workbench.data.true
-    rows = np.concatenate([true.item, [item for _, item in SYNTHETIC]])
+    rows = np.concatenate([true.item, [item for _, item in SYNTHETIC_PAIRS]])
     item, positive = np.unique(rows, return_inverse=True)
     assert not workbench.pictures.has_image[item].all()
-    return Batch(true.query, np.arange(len(SYNTHETIC)), item, positive)
+    return Batch(true.query, np.arange(len(SYNTHETIC_PAIRS)), item, positive)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(finished_run, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer"
+    with create_artifact(path, "tokenizer", config_digest="", parents={}) as folder:
+        (folder / "tokenizer.json").write_bytes((finished_run.pretrained.path / "tokenizer.json").read_bytes())
+    return open_artifact(path, "tokenizer")
+
+
+@pytest.fixture(scope="session")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    path = tmp_path_factory.mktemp("synthetic") / "synthetic"
+    rows = [("blue dress", "h8"), ("blue", "h8"), ("wool", "f6"), ("socks", "c3"), ("green", "b 2"), ("cotton", "g7")]
+    values = {"fields": "title", "start_word": 0, "num_words": 1, "num_redraws": 0}
+    table = pa.Table.from_pylist(
+        [values | {"query": query, "item_id": item, "draw": n} for n, (query, item) in enumerate(rows)], schema=SYNTHETIC
+    )
+    with create_artifact(path, "synthetic", config_digest="", parents={}) as folder:
+        pq.write_table(table, folder / "synthetic.parquet")
+        write_json(folder / "drift.json", {})
+    return open_artifact(path, "synthetic")
 
 
 Gradients = dict[str, torch.Tensor | None]
@@ -97,9 +121,3 @@ def assert_same_gradients() -> Callable[[Gradients, Gradients], None]:
                 torch.testing.assert_close(other, gradient, **close, msg=lambda text, name=name: f"{name}: {text}")
 
     return check
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Path:
-    """Return a folder for checkpoints."""
-    return tmp_path / "work"

@@ -91,7 +91,7 @@ def test_dropout_is_the_same_in_both_passes(workbench, batch) -> None:
         with torch.no_grad():
             for name, parameter in other.named_parameters():
                 if gradients[name] is not None:
-                    parameter += sign * step * gradients[name] / length
+                    parameter.add_(gradients[name], alpha=sign * step / float(length))
         losses[sign], _ = _gradients(workbench, batch, other, objective, 2)
     assert (losses[1] - losses[-1]) / (2 * step) == pytest.approx(float(length), rel=0.02)
     assert _gradients(workbench, batch, model, objective, 2)[0] == loss

@@ -3,17 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
-from smar_core.artifact import Artifact, create_artifact, open_artifact, write_json
+from smar_core.artifact import Artifact, open_artifact
 from smar_core.config import FinetuneConfig, GateConfig, LossConfig, ModelConfig, PretrainConfig, RuntimeConfig
 from smar_core.errors import DivergedError, UserError
 from smar_core.model.encoding import encode_catalogue, encode_queries
 from smar_core.model.gate import Gate
-from smar_core.schemas import SYNTHETIC
 from smar_core.stage import StageContext
 from smar_core.training.finetune import finetune
 from smar_core.training.gate import train_gate
@@ -39,28 +36,6 @@ class _KillAt:
     def update(self, phase: str, done: int, total: int, **figures: float) -> None:
         if phase == "train" and done == self._step:
             raise Killed
-
-
-@pytest.fixture(scope="module")
-def tokenizer(finished_run, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer"
-    with create_artifact(path, "tokenizer", config_digest="", parents={}) as folder:
-        (folder / "tokenizer.json").write_bytes((finished_run.pretrained.path / "tokenizer.json").read_bytes())
-    return open_artifact(path, "tokenizer")
-
-
-@pytest.fixture(scope="module")
-def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    path = tmp_path_factory.mktemp("synthetic") / "synthetic"
-    rows = [("blue dress", "h8"), ("blue", "h8"), ("wool", "f6"), ("socks", "c3"), ("green", "b 2"), ("cotton", "g7")]
-    values = {"fields": "title", "start_word": 0, "num_words": 1, "num_redraws": 0}
-    table = pa.Table.from_pylist(
-        [values | {"query": query, "item_id": item, "draw": n} for n, (query, item) in enumerate(rows)], schema=SYNTHETIC
-    )
-    with create_artifact(path, "synthetic", config_digest="", parents={}) as folder:
-        pq.write_table(table, folder / "synthetic.parquet")
-        write_json(folder / "drift.json", {})
-    return open_artifact(path, "synthetic")
 
 
 @pytest.fixture

@@ -1,0 +1,85 @@
+"""Two processes against one, through the real launcher; each start of them takes seconds, so there are few."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from smar_core.artifact import Artifact, open_artifact
+from smar_core.config import LossConfig, ModelConfig, PretrainConfig, RuntimeConfig
+from smar_core.errors import DivergedError, UserError
+from smar_core.stage import StageContext
+from smar_core.training.launch import Job
+from smar_core.training.model_artifact import open_model
+from smar_core.training.pretrain import pretrain
+
+MODEL = ModelConfig(hidden_size=24, embed_dim=16, feed_forward_size=32, num_query_layers=1, num_image_layers=1, dropout=0.0)
+CONFIG = PretrainConfig(batch_size=7, queries_per_item=2, num_steps=4, validate_every_steps=2, checkpoint_every_steps=3)
+
+
+class _Heard:
+    """Progress that remembers the phases."""
+
+    def __init__(self) -> None:
+        self.phases: set[str] = set()
+
+    def update(self, phase: str, done: int, total: int, **figures: float) -> None:
+        self.phases.add(phase)
+
+
+@pytest.fixture
+def pretrain_in(finished_run, tokenizer: Artifact, synthetic: Artifact, tmp_path: Path):
+    def run(num_processes: int, model: ModelConfig = MODEL) -> tuple[Path, dict[str, float], set[str]]:
+        output, heard = tmp_path / f"model-{num_processes}", _Heard()
+        runtime = RuntimeConfig(num_threads=2, num_processes=num_processes, device="cpu")
+        context = StageContext("config", tmp_path / f"work-{num_processes}", {}, heard)
+        inputs = finished_run.items, finished_run.clicks, tokenizer, synthetic
+        loss = LossConfig(temperature_mode="learned")
+        return output, pretrain(*inputs, output, model, loss, CONFIG, runtime, context), heard.phases
+
+    return run
+
+
+def test_two_processes_equal_one(pretrain_in) -> None:
+    """Loss, gradient norm and learned temperature of the steps, and the weights after them, up to rounding.
+
+    Biases of keys cancel in the softmax: their gradient is rounding alone, which Adam scales up to whole steps.
+    """
+    (one, figures_of_one, _), (two, figures_of_two, heard) = (pretrain_in(num_processes) for num_processes in (1, 2))
+    assert figures_of_two == pytest.approx(figures_of_one)
+    curves = [open_artifact(path, "model").read_table("curve").to_pydict() for path in (one, two)]
+    assert curves[0]["name"] == curves[1]["name"]
+    assert {"loss", "grad_norm", "temperature"} <= set(curves[0]["name"])
+    assert curves[1]["value"] == pytest.approx(curves[0]["value"], rel=1e-4)
+    (model_of_one, _), (model_of_two, _) = (open_model(open_artifact(path, "model")) for path in (one, two))
+    for (name, left), right in zip(model_of_one.named_parameters(), model_of_two.parameters(), strict=True):
+        if not name.endswith("key_value.bias"):
+            torch.testing.assert_close(right, left, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+    assert heard
+
+
+def test_mistake_found_by_the_processes_reaches_the_user(pretrain_in) -> None:
+    """It is the words of the process that failed, not of torchrun."""
+    with pytest.raises(UserError, match="nowhere"):
+        pretrain_in(2, ModelConfig(**(MODEL.model_dump() | {"query_encoder": "/nowhere"})))
+
+
+def test_error_that_was_first_is_raised(tmp_path: Path) -> None:
+    job = Job("pretrain", {}, "", {}, "", str(tmp_path), {})
+    job.write()
+    assert job.first_error() is None
+    job.leave_error(7, DivergedError("the loss is nan"))
+    job.leave_error(3, RuntimeError("connection closed by peer"))
+    error = job.first_error()
+    assert isinstance(error, DivergedError)
+    assert str(error) == "the loss is nan"
+
+
+def test_other_errors_keep_their_words_and_trace(tmp_path: Path) -> None:
+    job = Job("pretrain", {}, "", {}, "", str(tmp_path), {})
+    job.write()
+    job.leave_error(3, IndexError("no row 7"))
+    error = job.first_error()
+    assert isinstance(error, RuntimeError)
+    assert str(error) == "IndexError: no row 7"
+    assert "IndexError" in error.__notes__[0]
