@@ -14,6 +14,7 @@ from pathlib import Path
 
 from smar_core.artifact import Artifact, open_artifact
 from smar_core.config import PipelineConfig
+from smar_core.progress import SILENT, Progress
 from smar_core.stage import StageContext
 
 Figures = dict[str, float]
@@ -21,6 +22,8 @@ Figures = dict[str, float]
 NUM_SINGLE_QUERIES = 200
 NUM_BATCH_QUERIES = 1000
 TOP_K = 50
+PREPARED = ("items", "clicks", "tokenizer", "synthetic")
+"""Artifacts that training starts from."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +45,28 @@ class Job:
     def artifact(self, name: str, kind: str | None = None) -> Artifact:
         return open_artifact(self.folder / name, kind or name, verify=False)
 
+    def beside(self, name: str, config: PipelineConfig) -> "Job":
+        """Return a job in a folder below this one's that starts from the same prepared data."""
+        folder = self.folder / name
+        folder.mkdir()
+        for kind in PREPARED:
+            (folder / kind).symlink_to((self.folder / kind).resolve())
+        return Job(self.items, self.clicks, folder, config)
+
     def context(self, progress: "Stopwatch") -> StageContext:
         return StageContext(config_digest="", work=self.folder / "work", progress=progress)
 
 
 @dataclass
 class Stopwatch:
-    """A ``Progress`` that remembers when each step of each phase was done."""
+    """A ``Progress`` that remembers when each step of each phase was done, and tells another."""
 
+    also: Progress = SILENT
     times: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
     def update(self, phase: str, done: int, total: int, **figures: float) -> None:
         self.times.setdefault(phase, []).append((done, time.perf_counter()))
+        self.also.update(phase, done, total, **figures)
 
     def rate(self, phase: str) -> float:
         """Return steps a second between a phase's first and last report."""
@@ -90,11 +103,12 @@ def measure_synthetic(job: Job) -> Figures:
     return {"num_queries": num_queries, "seconds": seconds, "queries_per_second": num_queries / seconds}
 
 
-def measure_pretrain(job: Job) -> Figures:
+def measure_pretrain(job: Job, progress: Progress | None = None) -> Figures:
+    """Pre-train; ``progress`` hears of each step too."""
     from smar_core.training.pretrain import pretrain
 
     inputs = job.artifact("items"), job.artifact("clicks"), job.artifact("tokenizer"), job.artifact("synthetic")
-    config, stopwatch = job.config, Stopwatch()
+    config, stopwatch = job.config, Stopwatch(also=progress or SILENT)
     output = job.folder / "pretrained"
     seconds = _seconds(
         lambda: pretrain(*inputs, output, config.model, config.loss, config.pretrain, config.runtime, job.context(stopwatch))
