@@ -85,7 +85,9 @@ def test_neighbours_are_those_of_the_naive_search() -> None:
     """Forty pictures at distances about the limit, against a double loop in float64."""
     rng = np.random.default_rng(4)
     base = [noise(seed) for seed in range(8)]
-    pictures = [np.clip(base[n % 8] + rng.normal(0, rng.uniform(1, 6), (HEIGHT, WIDTH, 3)), 0, 255).astype(np.uint8) for n in range(40)]
+    pictures = [
+        np.clip(base[n % 8] + rng.normal(0, rng.uniform(1, 6), (HEIGHT, WIDTH, 3)), 0, 255).astype(np.uint8) for n in range(40)
+    ]
     block_size = HEIGHT * WIDTH / 64
     means = block_sums(np.stack(pictures)) / block_size
     near = [
