@@ -135,30 +135,31 @@ def category_labels(items: Artifact, pairs: ClickedPairs, visual_categories: tup
     return is_visual_N[pairs.item_P]
 
 
-def utility_labels(text_rank_P: NDArray[np.int64], multimodal_rank_P: NDArray[np.int64]) -> NDArray[np.float64]:
+def utility_labels(text_rank_P: NDArray[np.float64], multimodal_rank_P: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return for each pair [P] how much better S_m ranks it than S_t, 0..1, 0.5 for equal ranks.
 
-    >>> utility_labels(np.array([7, 50, 10**9]), np.array([7, 10**9, 50])).tolist()
+    >>> utility_labels(np.array([7.0, 50.0, np.inf]), np.array([7.0, np.inf, 50.0])).tolist()
     [0.5, 0.25, 0.75]
     """
     return 0.5 + 0.5 * (_found(multimodal_rank_P) - _found(text_rank_P))
 
 
-def _found(rank_P: NDArray[np.int64]) -> NDArray[np.float64]:
+def _found(rank_P: NDArray[np.float64]) -> NDArray[np.float64]:
     found_P: NDArray[np.float64] = 1.0 / (1.0 + (rank_P / UTILITY_RANK) ** _STEEPNESS)
     return found_P
 
 
-def rank_pairs(query_QD: Floats, item_ND: Floats, query_P: NDArray[np.int64], item_P: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rank from 1 of each pair's item among the whole catalogue [P]: 1 + the number of items of higher score.
+def rank_pairs(query_QD: Floats, item_ND: Floats, query_P: NDArray[np.int64], item_P: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the rank from 1 of each pair's item among the whole catalogue [P].
 
+    Equal scores share the middle of their places: items of one text have one S_t, and whichever came first would flatter it.
     Scores are held for a block of queries at a time (``MAX_SCORES_IN_MEMORY``).
 
     Args:
         query_QD, item_ND: L2-normalised embeddings.
         query_P, item_P: Rows of the pairs.
     """
-    rank_P = np.zeros(len(query_P), dtype=np.int64)
+    rank_P = np.zeros(len(query_P))
     by_query = np.argsort(query_P, kind="stable")
     ends = np.searchsorted(query_P[by_query], np.arange(len(query_QD)), side="right")
     starts = np.r_[0, ends[:-1]]
@@ -168,5 +169,6 @@ def rank_pairs(query_QD: Floats, item_ND: Floats, query_P: NDArray[np.int64], it
         for query, score_N in enumerate(score_CN, first):
             pairs = by_query[starts[query] : ends[query]]
             ascending_N = np.sort(score_N)
-            rank_P[pairs] = 1 + len(score_N) - np.searchsorted(ascending_N, score_N[item_P[pairs]], side="right")
+            below, not_above = (np.searchsorted(ascending_N, score_N[item_P[pairs]], side=side) for side in ("left", "right"))
+            rank_P[pairs] = len(score_N) - (below + not_above - 1) / 2
     return rank_P

@@ -41,11 +41,11 @@ def test_no_clicks_no_labels() -> None:
     assert len(group_labels(PAIRS, IS_VISUAL_P, "validation", PAIRS.query_P, "category").row_G) == 0
 
 
-def test_ranks_count_the_items_above_and_share_ties() -> None:
+def test_ranks_share_ties() -> None:
     query_QD = np.array([[1.0, 0.0], [0.0, 1.0]], dtype=np.float32)
     item_ND = np.array([[0.6, 0.8], [0.8, 0.6], [0.6, 0.8]], dtype=np.float32)
     query_P, item_P = np.array([1, 0, 0, 1]), np.array([1, 2, 1, 2])
-    assert rank_pairs(query_QD, item_ND, query_P, item_P).tolist() == [3, 2, 1, 1]
+    assert rank_pairs(query_QD, item_ND, query_P, item_P).tolist() == [3.0, 2.5, 1.0, 1.5]
 
 
 def test_ranks_do_not_depend_on_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +53,8 @@ def test_ranks_do_not_depend_on_the_block(monkeypatch: pytest.MonkeyPatch) -> No
     query_QD, item_ND = (rng.integers(-3, 4, size=(n, 4)).astype(np.float32) for n in (7, 30))
     query_P, item_P = np.repeat(np.arange(7), 3), rng.integers(30, size=21)
     whole = rank_pairs(query_QD, item_ND, query_P, item_P)
-    naive = [1 + int((item_ND @ query_QD[q] > item_ND[i] @ query_QD[q]).sum()) for q, i in zip(query_P, item_P, strict=True)]
+    scores = [item_ND @ query_QD[query] for query in query_P]
+    naive = [0.5 + (of > of[i]).sum() + (of == of[i]).sum() / 2 for of, i in zip(scores, item_P, strict=True)]
     assert whole.tolist() == naive
     monkeypatch.setattr("smar_core.training.gate_labels.MAX_SCORES_IN_MEMORY", 60)
     assert rank_pairs(query_QD, item_ND, query_P, item_P).tolist() == naive
