@@ -38,7 +38,7 @@ class TimeLeft:
         self._num_ended = 0
 
     def update(self, trial: str, now: float, *, is_ended: bool, has_worked: bool) -> None:
-        """Say that a trial is at work or has ended, and whether any of its stages was executed."""
+        """Say that a trial is at work or has ended, and whether it trained to its end, not from the cache."""
         self._started.setdefault(trial, now)
         if is_ended:
             self._num_ended += 1
@@ -86,7 +86,7 @@ class ExperimentDisplay:
             error = next((state.error for state in of.values() if state.error is not None), None)
             is_ended = of[NAME_OF_RECORD].seconds is not None or error is not None
             has_worked = any(of[stage].is_started for stage in TRIAL_STAGES)
-            self._left.update(trial, now, is_ended=is_ended, has_worked=has_worked)
+            self._left.update(trial, now, is_ended=is_ended, has_worked=has_worked and error is None)
             title = f"{self._trials.index(trial) + 1}/{len(self._trials)} {trial}"
             running = [stage for stage, state in of.items() if state.is_started and state.seconds is None]
             if error is not None:
@@ -128,13 +128,13 @@ class ExperimentDisplay:
             if title not in self._said or self._said[title] >= 0:
                 self._say(f"{title}: done in {format_seconds(state.seconds)}")
                 self._said[title] = -1.0
-        elif now - self._said.get(title, 0.0) >= _LINE_EVERY_SECONDS:
+        elif title not in self._said or (state.progress is not None and now - self._said[title] >= _LINE_EVERY_SECONDS):
             self._say(f"{title}: {told}{left}")
             self._said[title] = now
 
     def _told_left(self, now: float, current: str | None) -> str:
         seconds = self._left.estimate(now, current)
-        return "" if seconds is None else f"; {format_seconds(seconds)} left in all"
+        return "" if seconds is None or seconds < 1 else f"; about {format_seconds(seconds)} left in all"
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,116 @@
+"""What trials say together, against values worked out by hand."""
+
+import numpy as np
+import pytest
+
+from smar_core.errors import UserError
+from smar_core.evaluation.significance import holm, paired_comparison
+from smar_core.experiments.comparison import CONFIDENCE, NUM_SAMPLES, SEED, Experiment, compare_trials
+from smar_core.experiments.evidence import Evidence, Queries
+from smar_core.experiments.trials import Trial
+from tests.smar_core.experiments.evidences import QUERIES, SMALL, make_evidence
+
+ABLATION = {
+    ("smar", 0): (1.0, 0.5, 1.0, 0.0),
+    ("smar", 1): (0.5, 0.5, 1.0, 0.0),
+    ("dpsr", 0): (0.0, 0.5, 1.0, 0.0),
+    ("dpsr", 1): (0.0, 0.0, 1.0, 0.5),
+    ("smar-nc", 1): (0.5, 0.5, 0.0, 0.0),
+}
+
+
+def ablation() -> Experiment:
+    evidences = [make_evidence(Trial(variant=variant, seed=seed), values) for (variant, seed), values in ABLATION.items()]
+    return compare_trials("ablation", "smar", evidences[::-1], {QUERIES.digest: QUERIES})
+
+
+def sweep(values: dict[str, tuple[float, ...]]) -> Experiment:
+    evidences = [
+        make_evidence(Trial(variant="smar", overrides=(f"loss.alpha={value}",) if value else ()), v, settings=SMALL)
+        for value, v in values.items()
+    ]
+    return compare_trials("sweep", "smar", evidences, {QUERIES.digest: QUERIES})
+
+
+def test_rows_are_means_over_seeds_the_baseline_first() -> None:
+    rows = {row.setting: row for row in ablation().rows}
+    assert list(rows) == ["smar", "smar-nc", "dpsr"]
+    assert rows["smar"].seeds == (0, 1)
+    assert rows["smar"].measures["overall"]["R@50"].value == pytest.approx((2.5 + 2.0) / 8)
+    assert rows["smar"].measures["fashion"]["R@50"].value == pytest.approx((1.5 + 1.0) / 4)
+    assert rows["smar"].measures["fashion"]["P@50"].value == pytest.approx((1.5 + 1.0) / 4)
+    assert rows["smar"].deviation["fashion"] == pytest.approx(np.std([0.75, 0.5], ddof=1))
+    assert rows["smar-nc"].deviation == {}
+    assert rows["smar"].seconds == 90.0
+
+
+def test_difference_is_paired_over_the_seeds_in_common() -> None:
+    """smar-nc has seed 1 alone: its difference must not see smar's seed 0."""
+    found = {(d.setting, d.slice): d for d in ablation().differences}
+    assert found["smar-nc", "overall"].seeds == (1,)
+    assert found["smar-nc", "overall"].difference.value == pytest.approx(-0.25)
+    assert found["smar-nc", "fashion"].difference.value == 0.0
+    assert found["dpsr", "overall"].seeds == (0, 1)
+    assert found["dpsr", "not_fashion"].difference.value == pytest.approx(0.125)
+    assert found["dpsr", "fashion"].num_queries == 2
+
+
+def test_intervals_and_tests_are_those_of_the_significance_module() -> None:
+    found = {(d.setting, d.slice): d for d in ablation().differences}
+    means = {v: np.mean([x for (name, _), x in ABLATION.items() if name == v], axis=0) for v in ("smar", "dpsr")}
+    expected = paired_comparison(means["dpsr"], means["smar"], num_samples=NUM_SAMPLES, confidence=CONFIDENCE, seed=SEED)
+    one = found["dpsr", "overall"]
+    assert (one.difference.low, one.difference.high) == pytest.approx((expected.difference.low, expected.difference.high))
+    assert one.p_value == expected.p_value
+    family = [found[setting, "overall"] for setting in ("smar-nc", "dpsr")]
+    assert [d.holm_p_value for d in family] == holm([d.p_value for d in family])
+
+
+def test_headline_is_the_baselines_gain_over_dpsr() -> None:
+    experiment = ablation()
+    assert {d.slice: d.difference.value for d in experiment.headline}["overall"] == pytest.approx(0.5625 - 0.375)
+    assert all(d.baseline == "dpsr" and d.setting == "smar" for d in experiment.headline)
+    assert all(d.holm_p_value == d.p_value for d in experiment.headline)
+
+
+def test_axis_holds_the_presets_own_value_in_its_place() -> None:
+    (axis,) = sweep({"": (0.5, 0.5, 0.5, 0.5), "2": (1.0, 0.5, 0.5, 0.5), "0.5": (0.0, 0.5, 0.5, 1.0)}).axes
+    assert (axis.key, axis.values, axis.own) == ("loss.alpha", ("0.5", "1", "2"), "1")
+    assert [cell.value for cell in axis.points["overall"]] == [0.5, 0.5, 0.625]
+
+
+def test_each_slice_names_its_own_best_value_and_a_tie_leaves_the_preset() -> None:
+    (axis,) = sweep({"": (0.5, 0.5, 0.5, 0.5), "2": (1.0, 0.5, 0.5, 0.0), "0.5": (0.5, 0.5, 0.5, 0.5)}).axes
+    best = {choice.slice: choice for choice in axis.choices}
+    assert {name: choice.value for name, choice in best.items()} == {"overall": "1", "fashion": "2", "not_fashion": "1"}
+    assert best["overall"].against_own is None
+    against = best["fashion"].against_own
+    assert against is not None and against.difference.value == 0.25
+
+
+def test_slice_without_a_query_is_left_out() -> None:
+    queries = Queries(query_ids=QUERIES.query_ids, slices={"not_fashion": (0, 1, 2, 3)})
+    evidence = make_evidence(Trial(variant="smar"), (0.0, 1.0, 0.0, 1.0), queries=queries.digest)
+    assert compare_trials("ablation", "smar", [evidence], {queries.digest: queries}).num_queries == {
+        "overall": 4,
+        "not_fashion": 4,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"), [({"queries": "others"}, "queries"), ({"preset": "study"}, "preset"), ({"split": "validation"}, "days")]
+)
+def test_trials_that_cannot_be_compared_are_refused(changes: dict[str, str], names: str) -> None:
+    one: Evidence = make_evidence(Trial(variant="smar"), (0.0,) * 4)
+    other = make_evidence(Trial(variant="dpsr"), (0.0,) * 4).model_copy(update=changes)
+    with pytest.raises(UserError, match=names):
+        compare_trials("ablation", "smar", [one, other], {QUERIES.digest: QUERIES})
+
+
+def test_baseline_must_be_there() -> None:
+    with pytest.raises(UserError, match="baseline"):
+        compare_trials("ablation", "smar", [make_evidence(Trial(variant="dpsr"), (0.0,) * 4)], {QUERIES.digest: QUERIES})
+
+
+def test_equal_trials_give_an_equal_experiment() -> None:
+    assert ablation() == ablation()

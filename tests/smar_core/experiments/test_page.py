@@ -1,0 +1,122 @@
+"""What a person reads of an experiment: tables, Markdown and the page."""
+
+import html.parser
+from pathlib import Path
+
+import pytest
+
+from smar_core.experiments.charts import draw_axis, draw_differences
+from smar_core.experiments.comparison import Experiment
+from smar_core.experiments.page import render_page, write_page
+from smar_core.experiments.table import as_markdown, make_tables
+from tests.smar_core.experiments.test_comparison import ablation, sweep
+
+
+@pytest.fixture(scope="module")
+def swept() -> Experiment:
+    return sweep({"": (0.5, 0.5, 0.5, 0.5), "2": (1.0, 0.5, 0.5, 0.0), "0.5": (0.25, 0.5, 0.5, 0.5)})
+
+
+class _Reader(html.parser.HTMLParser):
+    """Checks that what is opened is closed, and keeps what would ask the network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.asked: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.asked += [value or "" for name, value in attrs if name in {"src", "href"}]
+        if tag not in {"meta", "link", "br"}:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        return
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read(page: str) -> _Reader:
+    reader = _Reader()
+    reader.feed(page)
+    assert reader.open == []
+    return reader
+
+
+def test_tables_of_an_ablation() -> None:
+    tables = make_tables(ablation())
+    assert [table.title for table in tables] == [
+        "Measures",
+        "Difference to smar in R@50, points",
+        "smar less dpsr in R@50, points",
+    ]
+    measures, differences, _ = tables
+    assert [row[0] for row in measures.rows] == ["smar", "smar-nc", "dpsr"]
+    assert measures.rows[0][1] == "0, 1"
+    assert measures.rows[0][2].startswith("0.562 [") and measures.rows[0][2].endswith("±8.8")
+    assert differences.rows[0][2].startswith("\N{MINUS SIGN}25.0 [") and ", p=" in differences.rows[0][2]
+
+
+def test_tables_of_a_sweep_end_with_the_choice(swept: Experiment) -> None:
+    *_, differences, choices = make_tables(swept)
+    assert differences.title == "loss.alpha: difference to the preset's own value, 1, in R@50, points"
+    assert [row[:2] for row in choices.rows] == [("all queries", "1"), ("fashion", "2"), ("not fashion", "1")]
+    assert choices.rows[0][2] == "the preset's own"
+    assert choices.rows[1][2].startswith("+25.0 [")
+
+
+def test_markdown_has_a_row_a_setting() -> None:
+    text = as_markdown(ablation())
+    assert sum(line.startswith("| dpsr |") for line in text.splitlines()) == 2
+    heads = [line for line in text.splitlines() if line.startswith("| ---")]
+    assert len(heads) == len(make_tables(ablation()))
+
+
+def test_page_of_an_ablation_says_all_of_it_and_asks_nothing_of_the_network(tmp_path: Path) -> None:
+    write_page(tmp_path / "report.html", ablation())
+    page = read((tmp_path / "report.html").read_text())
+    assert page.asked == []
+    for words in (
+        "What each part of the model brings",
+        "5 trainings; test days",
+        "smar-nc",
+        "points of R@50 against smar, fashion",
+    ):
+        assert words in page.text
+
+
+def test_page_of_a_sweep_warns_of_its_choice(swept: Experiment) -> None:
+    page = read(render_page(swept))
+    for words in ("chosen on the validation days", "loss.alpha: best value", "preset"):
+        assert words in page.text
+
+
+def test_trials_of_several_versions_of_the_code_are_told() -> None:
+    assert "2 versions of the code" in render_page(ablation().model_copy(update={"num_codes": 2}))
+    assert "versions of the code" not in render_page(ablation())
+
+
+def test_axis_chart_stands_values_at_equal_distances(swept: Experiment) -> None:
+    charts = draw_axis(swept.axes[0])
+    assert [chart.title for chart in charts] == ["all queries", "fashion", "not fashion"]
+    first, second, third = (point.x for point in charts[0].lines[0].points)
+    assert second - first == pytest.approx(third - second)
+    for chart in charts:
+        assert chart.rule is not None and chart.rule.place == second
+        assert all(point.high <= point.y <= point.low for point in chart.lines[0].points)  # places count downwards
+
+
+def test_difference_chart_shows_zero_and_every_interval() -> None:
+    differences = [d for d in ablation().differences if d.slice == "overall"]
+    chart = draw_differences(differences)
+    assert chart is not None
+    assert [label for _, label in chart.rows] == ["smar-nc", "dpsr"]
+    places = [tick.place for tick in chart.x_ticks]
+    assert min(places) <= chart.zero <= max(places)
+    assert all(min(places) <= point.low <= point.x <= point.high <= max(places) + 1e-6 for point in chart.points)
+    assert draw_differences([]) is None

@@ -1,0 +1,115 @@
+"""What an experiment trains, and which plans are refused."""
+
+import pytest
+
+from smar_core.config import load_config
+from smar_core.errors import UserError
+from smar_core.experiments.trials import (
+    DEFAULT_AXES,
+    SEEDED_SECTIONS,
+    SHARED_SECTIONS,
+    TRIAL_SECTIONS,
+    Trial,
+    config_digest,
+    data_digest,
+    plan_ablation,
+    plan_sweep,
+    rank_settings,
+)
+
+
+def test_trial_and_shared_sections_are_all_there_are() -> None:
+    assert sorted((*TRIAL_SECTIONS, *SHARED_SECTIONS)) == sorted(type(load_config()).model_fields)
+
+
+def test_ablation_goes_seed_by_seed_so_that_a_part_of_it_has_every_variant() -> None:
+    plan = plan_ablation("demo", [], ["smar", "dpsr"], [0, 3])
+    assert [trial.name for trial in plan.trials] == ["smar-0", "dpsr-0", "smar-3", "dpsr-3"]
+    assert plan.configure(plan.trials[1]).model.item_towers == ("text",)
+
+
+def test_seed_is_that_of_the_training_stages_and_not_of_the_data() -> None:
+    config = Trial(variant="smar", seed=5).configure("demo", [])
+    assert {getattr(config, section).seed for section in SEEDED_SECTIONS} == {5}
+    assert config.synthetic.seed == load_config("demo").synthetic.seed
+
+
+def test_sweep_moves_one_setting_at_a_time_and_trains_the_preset_once() -> None:
+    """Values that are the preset's own, however they are written, are one trial, shared by the axes."""
+    plan = plan_sweep("demo", [], ["loss.alpha=0.5,1.0", "loss.beta=1,2"], [0, 1])
+    assert [trial.name for trial in plan.trials[:3]] == ["smar-0", "smar,loss.alpha=0.5-0", "smar,loss.beta=2-0"]
+    assert [trial.seed for trial in plan.trials] == [0, 0, 0, 1, 1, 1]
+    assert plan.configure(plan.trials[1]).loss.alpha == 0.5
+
+
+def test_sweep_looks_at_the_validation_days() -> None:
+    plan = plan_sweep("demo", [], ["loss.alpha=0.5"], [0])
+    assert {plan.configure(trial).evaluate.split for trial in plan.trials} == {"validation"}
+
+
+def test_default_sweep_is_that_of_the_papers_figure() -> None:
+    plan = plan_sweep("study", [], DEFAULT_AXES, [0])
+    assert len(plan.trials) == 1 + 3 * 4
+    assert {trial.overrides[0].partition("=")[0] for trial in plan.trials[1:]} == {"loss.alpha", "loss.beta", "loss.gamma"}
+
+
+@pytest.mark.parametrize(
+    ("axis", "names"),
+    [
+        ("loss.alpha", "section.key=value"),
+        ("alpha=1,2", "section.key=value"),
+        ("loss.alpha=1,", "section.key=value"),
+        ("model.text_encoder=/somewhere", "section.key=value"),
+        ("loss.alpha=1,1", "twice"),
+        ("loss.alfa=1,2", "alfa"),
+        ("loss.alpha=many", "loss.alpha"),
+        ("prepare.vocab_size=400", "share"),
+        ("evaluate.batch_size=3", "share"),
+        ("pretrain.seed=1,2", "--seeds"),
+        ("loss.alpha=1.0", "own"),
+    ],
+)
+def test_wrong_axis(axis: str, names: str) -> None:
+    with pytest.raises(UserError, match=names):
+        plan_sweep("demo", [], [axis], [0])
+
+
+def test_choosing_by_the_test_days_is_refused() -> None:
+    with pytest.raises(UserError, match="test days"):
+        plan_sweep("demo", ["evaluate.split = test"], ["loss.alpha=2"], [0])
+
+
+@pytest.mark.parametrize(
+    ("variants", "seeds", "baseline", "names"),
+    [
+        (["smar", "smar"], [0], "smar", "twice"),
+        (["smar"], [], "smar", "--seeds"),
+        (["smar"], [0, 0], "smar", "twice"),
+        (["dpsr"], [0], "smar", "baseline"),
+        (["smar", "dpr"], [0], "smar", "dpr"),
+        (["smar"], [-1], "smar", "seed"),
+    ],
+)
+def test_wrong_ablation(variants: list[str], seeds: list[int], baseline: str, names: str) -> None:
+    with pytest.raises(UserError, match=names):
+        plan_ablation("demo", [], variants, seeds, baseline)
+
+
+def test_digest_changes_with_what_shapes_the_figures_and_with_nothing_else() -> None:
+    def digest(*settings: str) -> str:
+        return config_digest(load_config("demo", settings))
+
+    same = ("runtime.num_workers=1", "evaluate.num_examples=1", "evaluate.num_bootstrap_samples=7", "tracking.experiment=mine")
+    assert {digest(setting) for setting in same} == {digest()}
+    other = ("pretrain.seed=1", "evaluate.split=validation", "synthetic.ratio=1", "runtime.num_threads=1", "export.index=flat")
+    assert len({digest(), *(digest(setting) for setting in other)}) == 1 + len(other)
+
+
+def test_data_are_catalogue_log_and_pictures() -> None:
+    assert data_digest({"items": "a", "clicks": "b", "judgments": "c"}) == data_digest({"items": "a", "clicks": "b"})
+    assert data_digest({"items": "a", "clicks": "b"}) != data_digest({"items": "a", "clicks": "b", "images": "c"})
+
+
+def test_tables_begin_with_the_baseline_then_go_as_the_paper_does() -> None:
+    trials = [Trial(variant=variant, seed=seed) for seed in (0, 1) for variant in ("dpsr-i", "smar-nc", "dpsr", "smar")]
+    assert rank_settings("dpsr", trials) == ["dpsr", "smar", "smar-nc", "dpsr-i"]
