@@ -5,6 +5,7 @@ P is that of the pair's query or, under a gate on items, of its item.
 
 from pathlib import Path
 
+import pyarrow.compute as pc
 import torch
 from torch import nn
 
@@ -18,10 +19,12 @@ from smar_core.model.modeling import SmarModel
 from smar_core.model.pictures import PictureStore
 from smar_core.stage import StageContext
 from smar_core.training.distributed import ALONE, Ranks
+from smar_core.training.hard_negatives import HardNegatives
 from smar_core.training.launch import run_in_processes
 from smar_core.training.loop import TrainingLoop
 from smar_core.training.model_artifact import open_model, write_model_artifact
 from smar_core.training.pairs import open_training_data, rows_by_item_id
+from smar_core.training.popularity import popularity_correction
 from smar_core.training.sampler import PairSampler
 from smar_core.training.validation import Routing, Validator, read_validation_queries
 
@@ -85,36 +88,49 @@ def finetune(
     queries = read_validation_queries(items, clicks, config.validation_queries)
     route = header.route(header.probabilities(queries.queries, batch_size=_BATCH, device=device))
 
+    sampler = PairSampler(
+        data.true,
+        data.synthetic,
+        batch_size=config.batch_size,
+        queries_per_item=config.queries_per_item,
+        synthetic_share=0.0,
+        seed=config.seed,
+    )
+    network.config.matryoshka_dims = list(loss.matryoshka_dims)
     result = TrainingLoop(
         network,
         tokenizer,
         data,
         PictureStore.open(items),
-        PairSampler(
-            data.true,
-            data.synthetic,
-            batch_size=config.batch_size,
-            queries_per_item=config.queries_per_item,
-            synthetic_share=0.0,
-            seed=config.seed,
-        ),
+        sampler,
         FinetuningObjective(
-            loss,
+            continue_temperature(loss, pretrained),
             header.towers,
             torch.from_numpy(probabilities).float(),
             config.text_weight,
             gate_side="item" if header.is_on_items else "query",
+            log_q_N=popularity_correction(loss, data, sampler, config),
         ),
         Validator(items, queries, Routing(header, route), context.progress),
         "validation_R@50_routed",
         config,
         runtime,
         context,
+        HardNegatives(items, header.towers[-1], config, context) if config.hard_negatives else None,
         ranks,
     ).run()
     if not ranks.is_first:
         return {}
     return write_model_artifact(output, network, tokenizer, result, stage="finetune", config=config, context=context)
+
+
+def continue_temperature(loss: LossConfig, pretrained: Artifact) -> LossConfig:
+    """Return the loss with the temperature at which pre-training ended, where it is learned."""
+    curve = pretrained.read_table("curve", ["name", "value"])
+    found = curve.filter(pc.equal(curve["name"], "temperature"))["value"].to_pylist()
+    if loss.temperature_mode == "fixed" or not found:
+        return loss
+    return loss.model_copy(update={"temperature": found[-1]})
 
 
 def freeze(model: SmarModel, towers: tuple[str, ...]) -> None:

@@ -3,18 +3,23 @@
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from smar_core.artifact import Artifact
-from smar_core.config import LossConfig, ModelConfig, PretrainConfig, RuntimeConfig
+from smar_core.categories import category_parts
+from smar_core.config import ItemTower, LossConfig, ModelConfig, PretrainConfig, RuntimeConfig
 from smar_core.losses.objectives import PretrainingObjective
+from smar_core.losses.weights import build_weights
 from smar_core.model.building import build_model
 from smar_core.model.pictures import PictureStore
 from smar_core.stage import StageContext
 from smar_core.training.distributed import ALONE, Ranks
+from smar_core.training.hard_negatives import HardNegatives
 from smar_core.training.launch import run_in_processes
 from smar_core.training.loop import TrainingLoop
 from smar_core.training.model_artifact import write_model_artifact
 from smar_core.training.pairs import open_training_data
+from smar_core.training.popularity import popularity_correction
 from smar_core.training.sampler import PairSampler
 from smar_core.training.validation import Validator, read_validation_queries
 
@@ -72,27 +77,39 @@ def pretrain(
         max_item_tokens=model.max_item_tokens,
         ranks=ranks,
     )
+    sampler = PairSampler(
+        data.true,
+        data.synthetic,
+        batch_size=config.batch_size,
+        queries_per_item=config.queries_per_item,
+        synthetic_share=config.synthetic_share,
+        seed=config.seed,
+    )
+    network.config.matryoshka_dims = list(loss.matryoshka_dims)
+    weights = build_weights(loss, embed_dim=model.embed_dim, category_N=top_categories(items))
+    tower: ItemTower = "multimodal" if loss.gamma else "text" if loss.alpha else "image"
     result = TrainingLoop(
         network,
         text_tokenizer,
         data,
         pictures,
-        PairSampler(
-            data.true,
-            data.synthetic,
-            batch_size=config.batch_size,
-            queries_per_item=config.queries_per_item,
-            synthetic_share=config.synthetic_share,
-            seed=config.seed,
-        ),
-        PretrainingObjective(loss),
+        sampler,
+        PretrainingObjective(loss, weights, popularity_correction(loss, data, sampler, config)),
         Validator(items, read_validation_queries(items, clicks, config.validation_queries), None, context.progress),
-        "validation_R@50_multimodal" if loss.gamma else "validation_R@50_text" if loss.alpha else "validation_R@50_image",
+        f"validation_R@50_{tower}",
         config,
         runtime,
         context,
+        HardNegatives(items, tower, config, context) if config.hard_negatives else None,
         ranks,
     ).run()
     if not ranks.is_first:
         return {}
     return write_model_artifact(output, network, text_tokenizer, result, stage="pretrain", config=config, context=context)
+
+
+def top_categories(items: Artifact) -> Tensor:
+    """Return the number of each item's top category [N], int64; categories are numbered in the order of their names."""
+    names = [category_parts(category)[:1] for category in items.read_table("items", ["category"])["category"].to_pylist()]
+    number = {name: place for place, name in enumerate(sorted(set(names)))}
+    return torch.tensor([number[name] for name in names])
