@@ -108,7 +108,11 @@ class Turns:
             return
         seconds = time.perf_counter() - self._start
         self._pipe.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6))
-        if not self._pipe.recv():
+        try:
+            is_over = not self._pipe.recv()
+        except EOFError:  # another contender failed
+            is_over = True
+        if is_over:
             raise RaceOverError
         self._done, self._start = 0, time.perf_counter()
 

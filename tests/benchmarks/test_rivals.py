@@ -1,0 +1,74 @@
+"""Contenders take turns, and their rates and ratios are what they say. The other libraries are not needed here."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.contenders import StepDone
+from benchmarks.rivals import Race, RaceOverError, Turns, run_race
+from benchmarks.stages import PREPARED, Job
+from smar_core.config import load_config
+
+
+class Pipe:
+    """Stands in for the other end of a race."""
+
+    def __init__(self, answers: list[bool]) -> None:
+        self.sent: list[tuple[float, float]] = []
+        self._answers = iter(answers)
+
+    def send(self, value: tuple[float, float]) -> None:
+        self.sent.append(value)
+
+    def recv(self) -> bool:
+        time.sleep(0.2)  # the others' turn
+        return next(self._answers)
+
+
+def test_a_round_is_measured_without_the_wait_for_the_next_and_the_last_one_ends_the_contender() -> None:
+    pipe = Pipe([True, True, False])
+    turns = Turns(pipe, steps=2)  # type: ignore[arg-type]
+    with pytest.raises(RaceOverError):
+        for _ in range(100):
+            time.sleep(0.01)
+            turns()
+    assert len(pipe.sent) == 3
+    assert all(0.02 <= seconds < 0.2 for seconds, _ in pipe.sent)
+    assert all(megabytes > 1 for _, megabytes in pipe.sent)
+
+
+def slow(job: Job, step_done: StepDone) -> None:
+    while True:
+        time.sleep(0.08)
+        step_done()
+
+
+def quick(job: Job, step_done: StepDone) -> None:
+    while True:
+        time.sleep(0.02)
+        step_done()
+
+
+def broken(job: Job, step_done: StepDone) -> None:
+    return
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    for kind in PREPARED:
+        (tmp_path / kind).mkdir()
+    return Job("", "", tmp_path, load_config("demo", ["pretrain.batch_size=10", "runtime.num_threads=1"]))
+
+
+def test_ratio_of_a_race_is_ours_to_theirs(job: Job, tmp_path: Path) -> None:
+    figures = run_race(Race("race", "dpsr", True, {"ours": quick, "theirs": slow}), job, tmp_path, num_rounds=2)
+    assert figures["theirs"]["ours_to_this"] == pytest.approx(4, rel=0.4)
+    assert figures["ours"]["ours_to_this"] == 1.0
+    assert figures["theirs"]["per_second"] == pytest.approx(10 / 0.08, rel=0.3)
+    assert figures["ours"]["peak_megabytes"] > 1
+
+
+def test_a_contender_that_fails_is_named(job: Job, tmp_path: Path) -> None:
+    with pytest.raises(ChildProcessError, match="theirs"):
+        run_race(Race("race", "dpsr", True, {"ours": quick, "theirs": broken}), job, tmp_path, num_rounds=1)
