@@ -286,12 +286,15 @@ class ExportConfig(Section):
 
     index: Literal["flat", "hnsw", "ivf_pq"] = "hnsw"
     batch_size: Positive = Field(256, description="items encoded at a time")
+    num_dims: Positive | None = Field(
+        None, description="first dimensions of the embeddings that are kept, one of loss.matryoshka_dims; absent: all"
+    )
     hnsw_num_links: Annotated[int, Field(ge=2)] = 32
     hnsw_build_depth: Positive = 200
     hnsw_search_depth: Positive = 128
     ivf_num_lists: Positive = Field(64, description="coarse cells; lowered to what the catalogue allows, and recorded")
     ivf_num_probes: Positive = 16
-    pq_num_codes: Positive = Field(24, description="product-quantiser codes an embedding; must divide embed_dim")
+    pq_num_codes: Positive = Field(24, description="product-quantiser codes an embedding; must divide its length")
     seed: Seed = 0
 
 
@@ -366,17 +369,27 @@ class PipelineConfig(Section):
                     f"choose {size // patch * patch or patch}"
                 )
         self._check_parts()
-        if any(num_dims >= self.model.embed_dim for num_dims in self.loss.matryoshka_dims):
-            raise ValueError(
-                f"loss.matryoshka_dims {list(self.loss.matryoshka_dims)} must all be below model.embed_dim "
-                f"({self.model.embed_dim}), which is trained anyway: leave the others out"
-            )
-        if self.export.index == "ivf_pq" and self.model.embed_dim % self.export.pq_num_codes:
-            raise ValueError(
-                f"model.embed_dim ({self.model.embed_dim}) must divide by export.pq_num_codes ({self.export.pq_num_codes}): "
-                "choose a divisor"
-            )
+        self._check_lengths()
         return self
+
+    def _check_lengths(self) -> None:
+        """Lengths of an embedding: those that are trained, the one that is exported, and what it is cut into."""
+        embed_dim, trained, exported = self.model.embed_dim, self.loss.matryoshka_dims, self.export.num_dims
+        if any(num_dims >= embed_dim for num_dims in trained):
+            raise ValueError(
+                f"loss.matryoshka_dims {list(trained)} must all be below model.embed_dim ({embed_dim}), which is trained anyway: "
+                "leave the others out"
+            )
+        if exported is not None and exported not in (*trained, embed_dim):
+            raise ValueError(
+                f"export.num_dims ({exported}) is neither model.embed_dim ({embed_dim}) nor one of loss.matryoshka_dims "
+                f"{list(trained)}: add it to them, or leave it out"
+            )
+        name, length = ("model.embed_dim", embed_dim) if exported is None else ("export.num_dims", exported)
+        if self.export.index == "ivf_pq" and length % self.export.pq_num_codes:
+            raise ValueError(
+                f"{name} ({length}) must divide by export.pq_num_codes ({self.export.pq_num_codes}): choose a divisor"
+            )
 
     def _check_parts(self) -> None:
         """Losses, gate and frozen towers may name only towers that are built."""

@@ -32,6 +32,7 @@ from smar_core.model.pictures import Pictures, PictureStore
 from smar_core.model.tokens import TextTokenizer
 from smar_core.progress import Progress
 from smar_core.retrieval.exact import Ranking, exact_search
+from smar_core.retrieval.truncation import truncate
 
 MEASURE = "R@50"
 MAX_PICTURES_OF_MEAN = 4096
@@ -134,8 +135,11 @@ def rank_disturbed(
         )
         order = sorted(range(len(embeddings.item_ids)), key=embeddings.item_ids.__getitem__)
         represented = encoded.gate.represent(embeddings.item_ids, embeddings.by_tower)
+        num_dims = encoded.query_QD.shape[1]
         by_modality = {
-            modality: rankings["text_only"] if modality == "text" else exact_search(encoded.query_QD, item_ND[order], top_k)
+            modality: rankings["text_only"]
+            if modality == "text"
+            else exact_search(encoded.query_QD, truncate(item_ND[order], num_dims), top_k)
             for modality, item_ND in represented.items()
         }
         found[kind] = {"model": route([by_modality[modality] for modality in encoded.modalities], encoded.route)}

@@ -29,6 +29,7 @@ from smar_core.model.modeling import QueryTower
 from smar_core.model.tokens import TextTokenizer
 from smar_core.retrieval.exact import NO_ITEM, Floats, Ranking, Rows, exact_search
 from smar_core.retrieval.index import ItemIndex
+from smar_core.retrieval.truncation import truncate
 from smar_core.text import normalise_query
 
 Mode = Literal["routed", "text", "multimodal", "image"]
@@ -129,11 +130,11 @@ class Bundle:
         return answers
 
     def encode(self, queries: Sequence[str]) -> Floats:
-        """Return Q(q) [Q, D] of normalised queries, L2-normalised."""
+        """Return Q(q) [Q, D] of normalised queries, L2-normalised and as long as the items' embeddings."""
         embeddings: Floats = encode_queries(
             self._query_tower, self._tokenizer, queries, batch_size=self._batch_size, device=self._device
         )
-        return embeddings
+        return truncate(embeddings, self.settings["embed_dim"])
 
     def probabilities(self, queries: Sequence[str]) -> NDArray[np.float64]:
         """Return P(q) [Q] of normalised queries."""

@@ -6,6 +6,7 @@ evaluation and for whoever wants to look. As Parquet they are about as large as 
 embeddings, which would halve or quarter that.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from smar_core.model.modeling import SmarModel
 from smar_core.model.tokens import TextTokenizer
 from smar_core.retrieval.bundle import index_file
 from smar_core.retrieval.index import ItemIndex, check_parameters
+from smar_core.retrieval.truncation import exported_dims, truncate
 from smar_core.schemas import EMBEDDINGS, SCHEMA_VERSION, embedding_schema
 from smar_core.stage import StageContext
 
@@ -52,15 +54,17 @@ def export_embeddings(
         Sizes of the catalogue and of an index.
 
     Raises:
-        UserError: The index' parameters do not fit the model, the model lacks what the gate routes to, or an item-side gate was
-            trained with another catalogue.
+        UserError: The index' parameters or the number of dimensions do not fit the model, the model lacks what the gate routes
+            to, or an item-side gate was trained with another catalogue.
     """
     torch.set_num_threads(runtime.num_threads)
     device = resolve_device(runtime)
     model = SmarModel.from_pretrained(finetuned.path)
-    check_parameters(config, model.config.embed_dim)
+    num_dims = exported_dims(config.num_dims, model.config)
+    check_parameters(config, num_dims)
     tokenizer = TextTokenizer.load(finetuned.path / "tokenizer.json")
     embeddings = encode_catalogue(model, tokenizer, items, batch_size=config.batch_size, device=device, progress=context.progress)
+    embeddings = replace(embeddings, by_tower={tower: truncate(x_ND, num_dims) for tower, x_ND in embeddings.by_tower.items()})
     table = embedding_table(items, embeddings)
     exported_gate = Gate.load(gate.path)
     for tower in exported_gate.towers:
@@ -82,7 +86,8 @@ def export_embeddings(
         tokenizer.save(folder / "tokenizer.json")
         settings = {
             "schema_version": SCHEMA_VERSION,
-            "embed_dim": model.config.embed_dim,
+            "embed_dim": num_dims,
+            "model_embed_dim": model.config.embed_dim,
             "item_towers": list(model.item_towers),
             "max_query_tokens": model.config.max_query_tokens,
             "num_items": table.num_rows,
