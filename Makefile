@@ -6,6 +6,8 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RIVALS := .bench
+BENCH := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check lint types compile bench lock clean
@@ -42,8 +44,14 @@ types: setup ## check types
 compile: setup ## write the compiled pipeline, manifests/pipelines/training.yaml
 	$(BIN)/smar compile
 
-bench: setup ## measure speed and memory of the stages (preset small, on the demo shop)
-	$(BIN)/python -m benchmarks
+bench: setup $(RIVALS)/.installed ## measure the stages, profile them, and race other libraries: runs/bench/*.json
+	mkdir -p runs/bench
+	for what in stages profile grouping rivals; do $(BENCH) $$what --out runs/bench/$$what.json || exit 1; done
+
+$(RIVALS)/.installed: benchmarks/requirements.txt $(STAMP)
+	rm -rf $(RIVALS)
+	$(BIN)/python -m pip install --quiet --no-deps --target $(RIVALS) --requirement benchmarks/requirements.txt
+	@touch $@
 
 lock: setup ## resolve setup.cfg's requirements anew into requirements.lock, keeping versions that still fit
 	{ sed '/^[^#]/,$$d' requirements.lock; $(BIN)/pip-compile --quiet --extra dev --strip-extras --no-header --no-annotate --no-emit-options \
@@ -52,5 +60,5 @@ lock: setup ## resolve setup.cfg's requirements anew into requirements.lock, kee
 	mv requirements.lock.new requirements.lock
 
 clean: ## remove .venv, runs and caches
-	rm -rf $(VENV) .smar runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(RIVALS) .smar runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,6 +22,7 @@ from benchmarks.stages import Job, measure_pretrain
 from smar_core.model.building import build_model
 from smar_core.model.encoding import encode_catalogue, item_texts
 from smar_core.model.pictures import PictureStore
+from smar_core.model.tokens import TextTokenizer
 from smar_core.training.pairs import open_training_data
 from smar_core.training.sampler import PairSampler
 
@@ -170,7 +171,7 @@ def _router(job: Job) -> Any:
         )
         BertModel(config, add_pooling_layer=False).save_pretrained(folder / side)
         tokenizer.save_pretrained(folder / side)
-        tower = Transformer(str(folder / side), max_seq_length=max_tokens)
+        tower = Transformer(str(folder / side), max_seq_length=max_tokens, model_kwargs={"add_pooling_layer": False})
         sides[side] = [tower, Pooling(model.hidden_size), Normalize()]
     return SentenceTransformer(modules=[Router.for_query_document(sides["query"], sides["document"])], device="cpu")
 
@@ -261,7 +262,7 @@ def _batches(job: Job, with_pictures: bool) -> Iterator[_Batch]:
     """Draw what our sampler draws."""
     model, config, items = job.config.model, job.config.pretrain, job.artifact("items")
     pictures = PictureStore.open(items)
-    tokenizer = _text_tokenizer(job)
+    tokenizer = TextTokenizer.load(job.artifact("tokenizer").path / "tokenizer.json")
     data = open_training_data(
         items,
         job.artifact("clicks"),
@@ -284,13 +285,8 @@ def _batches(job: Job, with_pictures: bool) -> Iterator[_Batch]:
         item = batch.item[batch.positive]
         query_ids = np.concatenate([data.true_ids[batch.true_query], data.synthetic_ids[batch.synthetic_query]])
         pixels = _scaled(pictures.take(item)[0]) if with_pictures else None
-        yield _Batch(*tokenizer.trim(query_ids), *tokenizer.trim(data.item_ids[item]), pixels)
-
-
-def _text_tokenizer(job: Job) -> Any:
-    from smar_core.model.tokens import TextTokenizer
-
-    return TextTokenizer.load(job.artifact("tokenizer").path / "tokenizer.json")
+        (query_ids_BL, query_mask_BL), (item_ids_BL, item_mask_BL) = map(tokenizer.trim, (query_ids, data.item_ids[item]))
+        yield _Batch(query_ids_BL, query_mask_BL, item_ids_BL, item_mask_BL, pixels)
 
 
 def _scaled(pixels_NVHWC: Tensor) -> Tensor:

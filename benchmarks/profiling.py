@@ -117,10 +117,11 @@ def shares_of(events: list[torch.autograd.profiler_util.FunctionEvent], seconds:
 
 
 def _group(event: torch.autograd.profiler_util.FunctionEvent) -> str:
-    names = []
-    while event is not None:
-        names.append(event.name)
-        event = event.cpu_parent
+    names: list[str] = []
+    call: torch.autograd.profiler_util.FunctionEvent | None = event
+    while call is not None:
+        names.append(call.name)
+        call = call.cpu_parent
     return next((group for group, words in SHARES if any(word in name for word in words for name in names)), "python")
 
 
