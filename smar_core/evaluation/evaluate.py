@@ -38,6 +38,7 @@ from smar_core.evaluation.examples import build_examples, build_matches
 from smar_core.evaluation.runs import qrels_lines, ranking_lines, write_lines
 from smar_core.evaluation.shelf import Shelf
 from smar_core.evaluation.signatures import find_signatures
+from smar_core.evaluation.synthetic_test import draw_synthetic_test, measure_synthetic, split_encoded
 from smar_core.evaluation.systems import encode_test, rank_ann, rank_systems
 from smar_core.evaluation.testset import ClickTest, load_click_test, load_judged_test
 from smar_core.evaluation.views import (
@@ -101,9 +102,12 @@ def evaluate(
     opened = Bundle.open(bundle.path, batch_size=config.batch_size, device=device)
     test = load_click_test(clicks, opened.item_ids, config.split)
     graded = None if judgments is None else load_judged_test(read_judgments(str(judgments), column_map), test, opened.item_ids)
-    encoded = encode_test(
-        opened, pretrained, items, test.queries, batch_size=config.batch_size, device=device, progress=context.progress
+    held_out = draw_synthetic_test(items, clicks, synthetic, config)
+    queries = [*test.queries, *held_out.queries]
+    together = encode_test(
+        opened, pretrained, items, queries, batch_size=config.batch_size, device=device, progress=context.progress
     )
+    encoded, encoded_held_out = split_encoded(together, len(test.queries))
     context.progress.update("rank and measure", 0, 4)
     depth = max(config.cutoffs)
     picture_class = classify_relevant(test, opened, items)
@@ -112,9 +116,10 @@ def evaluate(
     clicks_view = measure_clicks(test, rankings, slices, config)
     context.progress.update("rank and measure", 1, 4)
     click_views = [clicks_view, *measure_pairs(opened, encoded, test, config)]
+    synthetic_views = measure_synthetic(opened, encoded_held_out, held_out, config)
     context.progress.update("rank and measure", 3, 4)
 
-    views, scores = list(click_views), summarise_views(click_views, config)
+    views, scores = list(click_views), summarise_views([*click_views, *synthetic_views], config)
     scores["traffic"] = summarise_traffic(clicks_view, test.num_clicks, config)
     scores["ann"] = measure_ann(rank_ann(opened, encoded, depth), rankings, test, slices, config)
     scores["queries"] = {
@@ -160,8 +165,10 @@ def evaluate(
     page = render_report(_report_data(scores, curves, stages, opened, examples, matches))
     with create_artifact(output, "evaluation", config_digest=context.config_digest, parents=context.parents) as folder:
         write_json(folder / "scores.json", scores)
-        pq.write_table(per_query_table(views, test), folder / "per_query.parquet")
-        pq.write_table(slice_table(click_views, test), folder / "slices.parquet")
+        per_query = [per_query_table(views, test), per_query_table(synthetic_views, held_out)]
+        pq.write_table(pa.concat_tables(per_query), folder / "per_query.parquet")
+        slice_tables = [slice_table(click_views, test), slice_table(synthetic_views, held_out)]
+        pq.write_table(pa.concat_tables(slice_tables), folder / "slices.parquet")
         _write_trec_files(folder, test, opened.item_ids, rankings)
         (folder / "page.html").write_text(page, encoding="utf-8")
     return summary_figures(scores)

@@ -121,7 +121,7 @@ def ann_recall(ann_QK: Rows, exact_QK: Rows, cutoff: int) -> Values:
 def per_query_table(views: Iterable[Measured], test: ClickTest) -> pa.Table:
     """Return every view's values in long form, as in ``schemas.PER_QUERY``."""
     query_ids, queries = pa.array(test.query_ids), pa.array(test.queries)
-    blocks = []
+    blocks = [PER_QUERY.empty_table()]
     for view in views:
         places = pa.array(view.places)
         for system, of in view.values.items():
@@ -140,4 +140,4 @@ def slice_table(views: Iterable[Measured], test: ClickTest) -> pa.Table:
         for view in views
         for name, mask in view.slices.items()
     ]
-    return pa.concat_tables(blocks)
+    return pa.concat_tables([SLICES.empty_table(), *blocks])

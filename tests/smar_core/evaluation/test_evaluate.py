@@ -101,6 +101,7 @@ def test_scores_have_the_contract_form(scores: dict[str, Any]) -> None:
             "with_image": 3,
             "without_image": 1,  # blanket
             "picture_distinct": 3,
+            "synthetic": 10,  # one an item
         }
         for part in scores[system].values():
             measures = set(part) - {"num_queries"}
@@ -186,6 +187,15 @@ def test_a_category_with_enough_queries_has_a_slice(finished_run, tmp_path: Path
     assert found == {"category:Apparel": 2, "category:Home": 2}
 
 
+def test_without_held_out_synthetic_queries(finished_run, evaluated, tmp_path: Path) -> None:
+    """Nothing else changes: the queries that are left out were encoded and ranked beside the others."""
+    run_evaluate(finished_run, tmp_path / "evaluation", None, num_examples=0, num_synthetic_queries=0)
+    scores = open_artifact(tmp_path / "evaluation", "evaluation").read_json("scores.json")
+    with_them = dict(evaluated[0].read_json("scores.json")["model"])
+    assert with_them.pop("synthetic")["num_queries"] == 10
+    assert scores["model"] == with_them
+
+
 def test_flat_index_loses_nothing(scores: dict[str, Any]) -> None:
     for modality in ("text", "multimodal"):
         assert scores["ann"][modality]["recall@50"] == {"value": 1.0, "low": 1.0, "high": 1.0}
@@ -205,6 +215,7 @@ def test_per_query_values_average_to_the_scores(evaluated: tuple[Artifact, dict[
         "clicks_unseen_pairs",
         "clicks_unseen_items",
         "clicks_seen_items",
+        "synthetic",
         "judgments",
     }
     slices = evaluated[0].read_table("slices")
