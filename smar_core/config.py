@@ -204,6 +204,14 @@ class OptimiserConfig(Section):
     validate_every_steps: Positive = Field(250, description="steps between looks at the validation days")
     validation_queries: Positive = Field(1000, description="validation queries used for a look during training")
     checkpoint_every_steps: Positive = Field(100, description="steps between checkpoints from which a killed run resumes")
+    hard_negatives: Count = Field(
+        0, description="items a batch gets beside those of its pairs, mined from the current model as negatives; 0: none"
+    )
+    mine_every_steps: Positive = Field(250, description="steps between minings of hard negatives, the first before step 1")
+    hard_negative_depth: Positive = Field(50, description="best-ranked items of a query among which hard negatives are sought")
+    hard_negative_margin: Share = Field(
+        0.05, description="an item above (1 - this) of the positive's score is taken for a false negative and skipped"
+    )
     seed: Seed = 0
 
     @model_validator(mode="after")

@@ -29,6 +29,7 @@ class TrainingState:
         sampler: Small values of the sampler.
         num_taken_of_item: Its cursors [N].
         curve: (step, name, value) logged so far.
+        stability: Small values of the ``StabilityWatch``.
     """
 
     step: int
@@ -40,6 +41,7 @@ class TrainingState:
     sampler: dict[str, Any]
     num_taken_of_item: Tensor
     curve: list[tuple[int, str, float]]
+    stability: dict[str, Any]
 
 
 def save_checkpoint(work: Path, state: TrainingState) -> None:
@@ -57,6 +59,7 @@ def save_checkpoint(work: Path, state: TrainingState) -> None:
         "best_figures": state.best_figures,
         "sampler": state.sampler,
         "curve": state.curve,
+        "stability": state.stability,
     }
     (temporary / _STATE).write_text(json.dumps(values), encoding="utf-8")
     shutil.rmtree(final, ignore_errors=True)
@@ -82,6 +85,7 @@ def load_checkpoint(work: Path) -> TrainingState | None:
         best_figures=values["best_figures"],
         sampler=values["sampler"],
         curve=[(int(step), str(name), float(value)) for step, name, value in values["curve"]],
+        stability=values["stability"],
     )
 
 

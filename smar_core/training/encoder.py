@@ -51,15 +51,8 @@ class BatchEncoder:
 
     def queries(self, batch: Batch, rows: slice = ALL) -> Tensor:
         """Return the embeddings of some of the batch's queries [b, D], one a pair."""
-        # Looked up by number of the pair, so that no more rows are read from the files than are asked for.
-        pair = np.arange(batch.num_pairs)[rows]
-        is_true = pair < len(batch.true_query)
-        ids = np.concatenate(
-            [
-                self._data.true_ids[batch.true_query[pair[is_true]]],
-                self._data.synthetic_ids[batch.synthetic_query[pair[~is_true] - len(batch.true_query)]],
-            ]
-        )
+        pairs = batch.pairs(rows)
+        ids = np.concatenate([self._data.true_ids[pairs.true_query], self._data.synthetic_ids[pairs.synthetic_query]])
         ids_BL, mask_BL = (x.to(self.device) for x in self._tokenizer.trim(ids))
         with autocast(self._runtime, self.device):
             return self.model.encode_query(ids_BL, mask_BL)
@@ -76,7 +69,7 @@ class BatchEncoder:
         """Return the embeddings of one side of the batch, ``query`` or ``item``, by tower."""
         if side == "query":
             return {"query": self.queries(batch, rows)}
-        return {tower: embeddings_ND for tower, embeddings_ND in self.items(batch, rows).items()}
+        return dict(self.items(batch, rows).items())
 
     def relations(self, batch: Batch) -> BatchRelations:
         """Return which item belongs to which query."""

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from smar_core.config import OptimiserConfig, RuntimeConfig
-from smar_core.errors import DivergedError
 from smar_core.losses.objectives import Objective
 from smar_core.model.device import resolve_device
 from smar_core.model.modeling import SmarModel
@@ -29,8 +28,10 @@ from smar_core.training.checkpoint import (
 from smar_core.training.distributed import ALONE, Ranks
 from smar_core.training.encoder import BatchEncoder
 from smar_core.training.gradients import BatchGradients
+from smar_core.training.hard_negatives import HardNegatives
 from smar_core.training.pairs import TrainingData
-from smar_core.training.sampler import PairSampler
+from smar_core.training.sampler import Batch, PairSampler
+from smar_core.training.stability import StabilityWatch
 from smar_core.training.validation import Validator
 
 _POINTS_A_CURVE = 200
@@ -71,6 +72,7 @@ class TrainingLoop:
         config: Steps, rates and intervals.
         runtime: Device, precision.
         context: Work folder for checkpoints, and progress.
+        hard_negatives: Where a batch's hard negatives come from; None: it has none.
         ranks: The processes that train together; the first one alone validates, logs and saves.
     """
 
@@ -87,6 +89,7 @@ class TrainingLoop:
         config: OptimiserConfig,
         runtime: RuntimeConfig,
         context: StageContext,
+        hard_negatives: HardNegatives | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
         self._device = resolve_device(runtime)
@@ -95,8 +98,10 @@ class TrainingLoop:
         self._trained = nn.ModuleDict({"model": self._model, "objective": self._objective})
         self._tokenizer, self._sampler, self._validator, self._ranks = tokenizer, sampler, validator, ranks
         self._criterion, self._config, self._context = criterion, config, context
-        encoder = BatchEncoder(self._model, tokenizer, data, pictures, runtime, self._device)
-        self._gradients = BatchGradients(encoder, self._objective, config.chunk_size, ranks)
+        self._hard_negatives = hard_negatives
+        self._encoder = BatchEncoder(self._model, tokenizer, data, pictures, runtime, self._device)
+        self._gradients = BatchGradients(self._encoder, self._objective, config.chunk_size, ranks)
+        self._watch = StabilityWatch(config)
         self._optimiser = build_optimiser(self._trained, config)
         self._parameters = [p for p in self._trained.parameters() if p.requires_grad]
         self._step = 0
@@ -109,7 +114,7 @@ class TrainingLoop:
         """Train to the last step, from the newest checkpoint of the work folder if there is one.
 
         Raises:
-            DivergedError: The loss is not a finite number.
+            DivergedError: As ``StabilityWatch`` finds.
         """
         self._resume()
         if self._step == 0:
@@ -140,18 +145,24 @@ class TrainingLoop:
         learning_rate = self._config.learning_rate * rate_factor(self._step, self._config.num_steps, self._config.warmup_share)
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate
+        batch = self._draw()
         self._model.train()
         self._optimiser.zero_grad(set_to_none=True)
-        loss, parts = self._gradients(self._sampler.draw(), self._config.seed * 1_000_003 + self._step)
+        loss, parts = self._gradients(batch, self._config.seed * 1_000_003 + self._step)
         figures = {"loss": float(loss), **{name: float(value) for name, value in parts.items()}}
-        if not math.isfinite(figures["loss"]):
-            raise DivergedError(
-                f"the loss is {figures['loss']} at step {self._step + 1} (parts: {figures}, learning rate {learning_rate:.2g})"
-            )
-        norm = nn.utils.clip_grad_norm_(self._parameters, self._config.max_grad_norm)
+        self._watch.check_loss(self._step + 1, figures, learning_rate)
+        norm = float(nn.utils.clip_grad_norm_(self._parameters, self._config.max_grad_norm))
+        self._watch.check_gradient(self._step + 1, norm, figures, learning_rate)
         self._optimiser.step()
         self._step += 1
-        return {**figures, "learning_rate": learning_rate, "grad_norm": float(norm)}
+        return {**figures, "learning_rate": learning_rate, "grad_norm": norm}
+
+    def _draw(self) -> Batch:
+        """Return the step's batch, with its hard negatives."""
+        if self._hard_negatives is None:
+            return self._sampler.draw()
+        self._hard_negatives.get_ready(self._step, self._sampler, self._encoder, self._tokenizer, self._ranks)
+        return self._hard_negatives.join(self._sampler.draw(), self._step)
 
     def _look(self) -> None:
         """Compute the validation figures and keep the weights if they are the best; a tie goes to the later step."""
@@ -182,8 +193,11 @@ class TrainingLoop:
                 sampler,
                 torch.from_numpy(num_taken_of_item),
                 self._curve,
+                self._watch.state(),
             ),
         )
+        if self._hard_negatives is not None:
+            self._hard_negatives.forget_before(self._step)
 
     def _resume(self) -> None:
         state = load_checkpoint(self._context.work)
@@ -193,6 +207,7 @@ class TrainingLoop:
         self._best_step, self._best_figures, self._best_weights = state.best_step, state.best_figures, state.best_weights
         self._trained.load_state_dict(state.weights)
         restore_optimiser(self._optimiser, state.optimiser)
+        self._watch.restore(state.stability)
         self._sampler.restore(state.sampler, state.num_taken_of_item.numpy())
 
 

@@ -8,7 +8,8 @@ are drawn, each item once an epoch. A synthetic query is not seen again before t
 is a function of (seed, state), and the state is small and saved.
 """
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,17 +26,35 @@ class Batch:
         synthetic_query: [Bs] rows of synthetic queries.
         item: [N] distinct catalogue rows.
         positive: [Bt + Bs] place in ``item`` of each pair's item.
+        num_hard_negatives: The last of the items, which are no pair's own.
     """
 
     true_query: np.ndarray
     synthetic_query: np.ndarray
     item: np.ndarray
     positive: np.ndarray
+    num_hard_negatives: int = 0
 
     @property
     def num_pairs(self) -> int:
         """B."""
         return len(self.positive)
+
+    def pairs(self, rows: slice) -> "Batch":
+        """Return the batch with some of its pairs only, and all of its items."""
+        start, stop, _ = rows.indices(self.num_pairs)
+        num_true = len(self.true_query)
+        synthetic = slice(max(0, start - num_true), max(0, stop - num_true))
+        return replace(
+            self,
+            true_query=self.true_query[start:stop],
+            synthetic_query=self.synthetic_query[synthetic],
+            positive=self.positive[start:stop],
+        )
+
+    def with_hard_negatives(self, item: np.ndarray) -> "Batch":
+        """Return the batch with more items, none of which it has."""
+        return replace(self, item=np.concatenate([self.item, item]), num_hard_negatives=self.num_hard_negatives + len(item))
 
 
 class PairSampler:
@@ -89,6 +108,13 @@ class PairSampler:
         self._epoch, self._position = dict(values["epoch"]), dict(values["position"])
         self._num_taken_of_item = num_taken_of_item.copy()
         self._groups, self._item_order = self._shuffle_groups(), self._shuffle_items()
+
+    def fork(self) -> "PairSampler":
+        """Return a sampler that draws what this one will draw, without moving it."""
+        ahead = copy.copy(self)
+        ahead._epoch, ahead._position = dict(self._epoch), dict(self._position)
+        ahead._num_taken_of_item = self._num_taken_of_item.copy()
+        return ahead
 
     def draw(self) -> Batch:
         """Return the next batch."""
