@@ -66,14 +66,14 @@ def check_out(out: Path) -> None:
 
 
 def check_visual_categories(sources: Sources, config: GateConfig) -> None:
-    """See whether a learned gate can tell visual items from others; the clicks on them are looked at by ``train_gate``.
+    """See whether a gate that learns categories can tell visual items from others; ``train_gate`` looks at the clicks on them.
 
     Reads the category column alone.
 
     Raises:
-        UserError: No item, or every one, is under ``gate.visual_categories`` in mode ``learned``.
+        UserError: No item, or every one, is under ``gate.visual_categories``, of which a learned gate is to learn.
     """
-    if config.mode != "learned":
+    if config.mode != "learned" or config.supervision != "category":
         return
     categories = set(_categories(sources))
     num_visual = sum(is_under(category, config.visual_categories) for category in categories)

@@ -123,7 +123,13 @@ def gate_chart(data: ReportData) -> BarChart | None:
     """Lay out what the gate says of the validation queries; None where it was not learned."""
     if data.gate_report.get("mode", "learned") != "learned":
         return None
-    return gate_charts.draw_probabilities(data.gate_probabilities, data.gate_is_visual, data.gate_report.get("threshold", 0.5))
+    is_utility = data.gate_report.get("supervision") == "utility"
+    return gate_charts.draw_probabilities(
+        data.gate_probabilities,
+        data.gate_is_visual,
+        data.gate_report.get("threshold", 0.5),
+        names=("the picture helps", "it does not") if is_utility else ("visual queries", "other queries"),
+    )
 
 
 def calibration_chart(gate_report: Mapping[str, Any]) -> gate_charts.CalibrationChart | None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from smar_core.report.geometry import (
     BOTTOM,
@@ -31,16 +32,28 @@ class CalibrationChart:
 
 
 def draw_probabilities(
-    probabilities: Sequence[float], is_visual: Sequence[bool], threshold: float, num_bins: int = 10
+    probabilities: Sequence[float],
+    is_visual: Sequence[bool],
+    threshold: float,
+    num_bins: int = 10,
+    names: tuple[str, str] = ("visual queries", "other queries"),
 ) -> BarChart | None:
-    """Lay out how many queries have which P(q), visual ones beside the others; None when there is no query."""
+    """Lay out how many queries have which P(q), visual ones beside the others; None when there is no query.
+
+    Args:
+        probabilities: P(q).
+        is_visual: Whether the gate was taught to say yes.
+        threshold: The gate's own.
+        num_bins: Groups of bars.
+        names: What the legend calls the visual ones and the others.
+    """
     if not probabilities:
         return None
     counts = {True: [0] * num_bins, False: [0] * num_bins}
     for probability, visual in zip(probabilities, is_visual, strict=True):
         counts[bool(visual)][min(int(probability * num_bins), num_bins - 1)] += 1
     y_values = nice_ticks(0, max(*counts[True], *counts[False]), 4)
-    labels = {True: "visual queries", False: "other queries"}
+    labels = {True: names[0], False: names[1]}
     bars = []
     for bin_ in range(num_bins):
         low, high = bin_ / num_bins, (bin_ + 1) / num_bins
@@ -63,9 +76,9 @@ def draw_probabilities(
     )
 
 
-def draw_calibration(bins: Sequence[Mapping[str, float]]) -> CalibrationChart | None:
-    """Lay out the mean label over the mean P(q) of each bin that holds a query; None when none does."""
-    filled = [b for b in bins if b["num_queries"]]
+def draw_calibration(bins: Sequence[Mapping[str, Any]]) -> CalibrationChart | None:
+    """Lay out the mean label over the mean P(q) of each bin that holds a query with a say; None when none does."""
+    filled = [b for b in bins if b["num_queries"] and b["mean_label"] is not None]
     if not filled:
         return None
     y_values = tuple(n / 5 for n in range(6))
@@ -75,7 +88,7 @@ def draw_calibration(bins: Sequence[Mapping[str, float]]) -> CalibrationChart | 
             along(b["mean_probability"], 0, 1),
             up(b["mean_label"], y_values),
             4 + 12 * math.sqrt(b["num_queries"] / most),
-            f"{b['num_queries']:,.0f} queries: mean P(q) {b['mean_probability']:.2f}, visual share {b['mean_label']:.2f}",
+            f"{b['num_queries']:,.0f} queries: mean P(q) {b['mean_probability']:.2f}, mean label {b['mean_label']:.2f}",
         )
         for b in filled
     )

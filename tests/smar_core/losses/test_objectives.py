@@ -85,3 +85,20 @@ def test_one_representation_is_trained_by_its_loss_alone(batch: Parts, tower: st
     _, expected = PretrainingObjective(LossConfig())(*batch)
     assert set(parts) == {f"loss_{tower}"}
     assert torch.equal(total, expected[f"loss_{tower}"])
+
+
+def test_gate_on_items_is_that_of_the_pairs_item(batch: Parts) -> None:
+    """P is looked up by the catalogue row of the pair's item: rows 6, 5, 3, 1 here, whatever its query is."""
+    query, items, relations = batch
+    moved = replace(
+        relations,
+        positive_B=torch.tensor([2, 0, 3, 1]),
+        true_query_T=torch.tensor([3, 2, 1, 0]),
+        item_N=torch.tensor([5, 1, 6, 3]),
+    )
+    gate_N = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    both = ("text", "multimodal")
+    by_item, _ = FinetuningObjective(LossConfig(), both, gate_N, 0.1, gate_side="item")(query, items, moved)
+    gate_Q = torch.tensor([0.1, 0.3, 0.5, 0.6])  # of queries 0 to 3, whose pairs are the last to the first
+    by_query, _ = FinetuningObjective(LossConfig(), both, gate_Q, 0.1)(query, items, moved)
+    assert torch.equal(by_item, by_query)
