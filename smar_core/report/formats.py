@@ -21,10 +21,10 @@ def figure(value: Any) -> str:
 def percent(share: float) -> str:
     """Return a share in per cent, with a decimal only where its absence would say 0% or 100% of what is neither.
 
-    >>> [percent(share) for share in (0, 0.004, 0.734, 0.998, 1)]
-    ['0%', '0.4%', '73%', '99.8%', '100%']
+    >>> [percent(share) for share in (0, 0.004, 0.734, 0.998, 1, 2.43)]
+    ['0%', '0.4%', '73%', '99.8%', '100%', '243%']
     """
-    return f"{share:.0%}" if share in (0, 1) or 0.095 <= share < 0.995 else f"{share:.1%}"
+    return f"{share:.1%}" if 0 < share < 0.095 or 0.995 <= share < 1 else f"{share:.0%}"
 
 
 def points(difference: float, num_decimals: int = 1) -> str:

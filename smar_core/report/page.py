@@ -41,7 +41,7 @@ def render_report(data: ReportData) -> str:
     page = _environment().get_template("page.html.j2")
     scores, mode = data.scores, data.gate_report.get("mode", "learned")
     systems, names = systems_of(scores), system_names(mode)
-    differences, judged = systems_of(scores.get("differences") or {}), scores.get("judged") or {}
+    differences, judged = _differences(scores, mode), scores.get("judged") or {}
     weighted = scores.get("traffic") or {}
     gate = scores.get("gate") or {}
     return page.render(
@@ -56,9 +56,9 @@ def render_report(data: ReportData) -> str:
         difference_tables=difference_tables(differences, names),
         slice_groups=slice_groups(systems, differences),
         weighted_tables=score_tables(systems_of(weighted), names),
-        weighted_difference_tables=difference_tables(systems_of(weighted.get("differences") or {}), names),
+        weighted_difference_tables=difference_tables(_differences(weighted, mode), names),
         judged_tables=score_tables(systems_of(judged), names),
-        judged_difference_tables=difference_tables(systems_of(judged.get("differences") or {}), names),
+        judged_difference_tables=difference_tables(_differences(judged, mode), names),
         judged_facts=_facts({name: value for name, value in judged.items() if name.startswith("num_")}),
         num_excluded=(scores.get("queries") or {}).get("num_excluded", 0),
         ann_rows=ann_rows(scores, names["model"][0]),
@@ -98,6 +98,12 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= FILTERS
     return environment
+
+
+def _differences(scores: Mapping[str, Any], gate_mode: str) -> Systems:
+    """Return the differences between systems, without that of a text model to text only, which it is."""
+    found = systems_of(scores.get("differences") or {})
+    return {pair: of for pair, of in found.items() if pair != GAIN or gate_mode != "always_text"}
 
 
 def _headline(systems: Systems, differences: Systems, gate_mode: str) -> dict[str, Any] | None:

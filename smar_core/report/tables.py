@@ -67,6 +67,8 @@ MAXIMUM = "_max"
 
 GAIN = "model - text_only"
 
+_MEASURE_KINDS = ("R", "P", "F1", "nDCG", "RR")
+
 
 @dataclass(frozen=True)
 class ScoreTable:
@@ -74,7 +76,7 @@ class ScoreTable:
 
     measure: str
     columns: tuple[tuple[str, int], ...]  # label, number of queries
-    rows: tuple[tuple[str, str, tuple[Cell | None, ...]], ...]  # label, explanation, cells
+    rows: tuple[tuple[str, str, tuple[Cell | None, ...]], ...]  # label, explanation, cells; the model first
     best: tuple[float | None, ...]  # the highest value of each column
 
 
@@ -95,14 +97,25 @@ class SliceGroup:
     label: str
     rows: tuple[tuple[str, int, Cell, Cell | None, Cell | None], ...]  # label, queries, model, text only, difference
 
+    @property
+    def has_differences(self) -> bool:
+        """Whether the model was compared with text only."""
+        return any(difference is not None for *_, difference in self.rows)
+
 
 def systems_of(scores: Mapping[str, Any]) -> Systems:
-    """Return those entries that are systems: mappings of slices, each with its number of queries."""
-    return {
+    """Return those entries that are systems, or pairs of them: mappings of slices, each with its number of queries.
+
+    They come in the order of ``SYSTEMS``, whatever that of the scores is: stored JSON has its keys in alphabetical order.
+    """
+    found = {
         name: entry
         for name, entry in scores.items()
         if isinstance(entry, Mapping) and entry and all(isinstance(s, Mapping) and "num_queries" in s for s in entry.values())
     }
+    order = list(SYSTEMS)
+    places = {name: [order.index(part) if part in order else len(order) for part in name.split(" - ")] for name in found}
+    return {name: found[name] for name in sorted(found, key=places.__getitem__)}
 
 
 def cell_of(systems: Systems, system: str, slice_: str, measure: str) -> Cell | None:
@@ -157,12 +170,14 @@ def difference_tables(differences: Systems, names: Mapping[str, tuple[str, str]]
 
 
 def slice_groups(systems: Systems, differences: Systems, measure: str = HEADLINE) -> list[SliceGroup]:
-    """Return the slices that are no column of the main tables, by kind, in the order in which they were measured."""
-    groups: dict[str, list[str]] = {}
-    for name in systems.get("model", {}):
-        if name not in MAIN_SLICES:
-            groups.setdefault(_group_label(name), []).append(name)
-    return [SliceGroup(label, tuple(_slice_rows(systems, differences, names, measure))) for label, names in groups.items()]
+    """Return the slices that are no column of the main tables, by kind; categories first, as most tell a shop by them."""
+    measured = systems.get("model", {})
+    groups = {"Category": [name for name in measured if name.startswith(CATEGORY)]}
+    groups |= {label: [name for name in group if name in measured] for label, group in OTHER_SLICES.items()}
+    known = {*MAIN_SLICES, *(name for names in groups.values() for name in names)}
+    groups["Other queries"] = [name for name in measured if name not in known]
+    rows = {label: _slice_rows(systems, differences, names, measure) for label, names in groups.items()}
+    return [SliceGroup(label, tuple(of_group)) for label, of_group in rows.items() if of_group]
 
 
 def ann_rows(scores: Mapping[str, Any], model_label: str) -> list[tuple[str, Cell]]:
@@ -170,7 +185,7 @@ def ann_rows(scores: Mapping[str, Any], model_label: str) -> list[tuple[str, Cel
     ann = scores.get("ann") or {}
     rows = [
         (f"{modality} index, {measure} of the exact ranking", cell)
-        for modality, entry in ann.items()
+        for modality, entry in sorted(ann.items(), key=lambda index: index[0] != "text")
         for measure, cell in entry.items()
         if measure.startswith("recall@")
     ]
@@ -184,11 +199,17 @@ def ann_rows(scores: Mapping[str, Any], model_label: str) -> list[tuple[str, Cel
 def _measures(systems: Systems) -> list[str]:
     every_slice = [slice_ for entry in systems.values() for slice_ in entry.values()]
     measures = dict.fromkeys(name for slice_ in every_slice for name, cell in slice_.items() if isinstance(cell, Mapping))
-    return sorted(measures, key=lambda name: name != HEADLINE)
+    return sorted(measures, key=_measure_place)
+
+
+def _measure_place(name: str) -> tuple[bool, int, int]:
+    """Return a sort key: the headline measure first, then by cutoff and kind."""
+    kind, _, cutoff = name.removesuffix(MAXIMUM).partition("@")
+    return name != HEADLINE, int(cutoff) if cutoff.isdigit() else 0, _MEASURE_KINDS.index(kind) if kind in _MEASURE_KINDS else -1
 
 
 def _main_slices(systems: Systems) -> list[str]:
-    return [name for name in dict.fromkeys(name for entry in systems.values() for name in entry) if name in MAIN_SLICES]
+    return [name for name in MAIN_SLICES if any(name in entry for entry in systems.values())]
 
 
 def _columns(systems: Systems, slices: Sequence[str]) -> tuple[tuple[str, int], ...]:
@@ -213,12 +234,6 @@ def _score_table(systems: Systems, measure: str, names: Mapping[str, tuple[str, 
 def _pair_label(pair: str, names: Mapping[str, tuple[str, str]]) -> str:
     first, _, second = pair.partition(" - ")
     return f"{names.get(first, (as_sentence(first), ''))[0]} against {names.get(second, (as_sentence(second), ''))[0].lower()}"
-
-
-def _group_label(name: str) -> str:
-    if name.startswith(CATEGORY):
-        return "Category"
-    return next((label for label, group in OTHER_SLICES.items() if name in group), "Other queries")
 
 
 def _slice_rows(

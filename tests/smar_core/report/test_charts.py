@@ -85,3 +85,26 @@ def test_time_line_is_to_scale() -> None:
         (charts.STRIP_WIDTH * 0.75, charts.STRIP_WIDTH * 0.25),
     ]
     assert charts.draw_time_line({}) == ()
+
+
+def test_the_chosen_threshold_stands_on_its_curve_and_the_oracle_above_it() -> None:
+    curve = [
+        {"threshold": n / 2, "share_multimodal": 1 - n / 2, "value": v, "low": v, "high": v}
+        for n, v in enumerate((0.5, 0.6, 0.4))
+    ]
+    chart = gate_charts.draw_thresholds(curve, 0.5, 0.8, "R@50")
+    assert chart is not None and chart.rule is not None
+    middle, oracle = chart.lines[0].path.split()[1], chart.lines[1].path.split()
+    assert chart.rule.place == float(middle.split(",")[0]) == (geometry.LEFT + geometry.WIDTH - geometry.RIGHT) / 2
+    assert {point.split(",")[1] for point in oracle} == {f"{geometry.TOP:.1f}"}  # 0.8 is the last tick
+    assert chart.band.split() == chart.lines[0].path.split() + chart.lines[0].path.split()[::-1]
+    assert gate_charts.draw_thresholds([], 0.5, None, "R@50") is None
+
+
+def test_rows_grow_with_the_systems_in_them() -> None:
+    cell = {"value": 0.5, "low": 0.4, "high": 0.6}
+    systems = [(f"style-{n}", f"system {n}", cell) for n in range(4)]
+    two, four = (charts.draw_intervals([("row", "", systems[:n])]) for n in (2, 4))
+    assert two is not None and four is not None and four.height > two.height
+    assert four.legend == tuple((style, name) for style, name, _ in systems)
+    assert [whisker.y for whisker in four.whiskers] == sorted(whisker.y for whisker in four.whiskers)

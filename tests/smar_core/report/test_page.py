@@ -2,7 +2,9 @@
 
 import dataclasses
 import html.parser
+import json
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -10,18 +12,86 @@ import pytest
 
 from smar_core import schemas
 from smar_core.data.demo_pictures import COLOURS, SHAPES, draw_product
-from smar_core.report.data import Example, ReportData, ResultItem
+from smar_core.report import diagnosis as diagnosis_of_page
+from smar_core.report.data import Example, Match, ReportData, ResultItem
 from smar_core.report.page import render_report
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 
 
+def cell(value: float, half_width: float = 0.02) -> dict[str, float]:
+    return {"value": value, "low": value - half_width, "high": value + half_width}
+
+
+def difference(value: float, p: float) -> dict[str, Any]:
+    return cell(value, 0.012) | {"relative_percent": cell(100 * value / 0.7, 1.0), "p": p, "p_holm": min(1.0, 2 * p)}
+
+
+def diagnosis(system: Callable[[float, float, float], dict[str, dict[str, Any]]]) -> dict[str, Any]:
+    """What evaluate says beyond the scores of the systems."""
+    main = ("overall", "fashion", "not_fashion")
+
+    def of_main(part: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        return {name: part[name] for name in main}
+
+    def by_slice(*values: float) -> dict[str, dict[str, Any]]:
+        return {name: {"num_queries": 300, "R@50": difference(value, 0.01)} for name, value in zip(main, values, strict=True)}
+
+    def disturbed(overall: float, fashion: float) -> dict[str, Any]:
+        shares = {"overall": cell(2.43, 0.3), "fashion": cell(2.42, 0.3), "not_fashion": None}
+        return {
+            "scores": {"model": of_main(system(overall, fashion, 0.894)), "multimodal": of_main(system(overall, fashion, 0.88))},
+            "loss": {name: by_slice(0.734 - overall, 0.689 - fashion, 0.0) for name in ("model", "multimodal")},
+            "share_of_gain_lost": {"model": shares, "multimodal": shares},
+        }
+
+    policies = {
+        "routed": (0.734, 0.689, 0.894),
+        "always_text": (0.672, 0.618, 0.896),
+        "always_multimodal": (0.731, 0.689, 0.884),
+        "oracle": (0.748, 0.7, 0.9),
+    }
+    return {
+        "gate": {
+            "threshold": 0.44,
+            "policies": {name: of_main(system(*values)) for name, values in policies.items()},
+            "differences": {
+                f"routed - {name}": by_slice(*(0.734 - value for value in values))
+                for name, values in policies.items()
+                if name != "routed"
+            },
+            "curve": [
+                {"threshold": n / 50, "share_multimodal": 1 - n / 50} | cell(0.731 + 0.003 * (n < 40) - 0.06 * (n == 50), 0.01)
+                for n in range(51)
+            ],
+            "utility": {
+                "auc": cell(0.55, 0.08),
+                "num_multimodal_better": 278,
+                "num_text_better": 53,
+                "num_equal": 909,
+            },
+        },
+        "exclusive": {
+            name: {"num_pairs": 1000, "num_both": 600, "num_multimodal_only": 112, "num_text_only": 18, "num_neither": 270}
+            for name in main
+        },
+        "reliance": {"shuffled": disturbed(0.6, 0.52), "blank": disturbed(0.65, 0.59)},
+        "signatures": [
+            {"name": "No gain in fashion", "is_present": False, "evidence": "It gains +7.1 points.", "check": "Nothing to do."},
+            {"name": "Unstable training", "is_present": None, "evidence": "No curve was logged.", "check": "Look at the curves."},
+            {"name": "Generic pictures hurt", "is_present": True, "evidence": "They cost 3 points.", "check": "Look at them."},
+        ],
+    }
+
+
+def match(found_by: str, rank: int, other_rank: int | None, rng: random.Random) -> Match:
+    picture = draw_product(rng.choice(SHAPES), rng.choice(tuple(COLOURS)), "striped", rng)
+    return Match("red striped shirt", found_by, rank, other_rank, "Harbour Shirt", "Apparel > Tops > Shirts", picture)
+
+
 def made_up_report() -> ReportData:
     """A report of every part, with figures that nobody measured."""
     rng = random.Random(2)
-
-    def cell(value: float, half_width: float = 0.02) -> dict[str, float]:
-        return {"value": value, "low": value - half_width, "high": value + half_width}
 
     def system(overall: float, fashion: float, other: float) -> dict[str, dict[str, Any]]:
         slices = {
@@ -32,6 +102,11 @@ def made_up_report() -> ReportData:
             "unseen_query": (229, overall - 0.06),
             "unseen_pair": (840, overall - 0.1),
             "unseen_item": (91, overall - 0.12),
+            "tail": (420, overall - 0.03),
+            "head": (400, overall + 0.02),
+            "category:Apparel": (700, fashion - 0.01),
+            "picture_stock": (31, overall),
+            "left_handed": (12, overall),
         }
         return {
             name: {
@@ -59,8 +134,17 @@ def made_up_report() -> ReportData:
         "multimodal": {"recall@50": cell(0.987)},
         "model": system(0.733, 0.688, 0.893),
     }
-    scores["differences"] = {"model - text_only": {"overall": {"num_queries": 1240, "R@50": cell(0.062, 0.012)}}}
+    scores["differences"] = {
+        "model - click_memory": {"overall": {"num_queries": 1240, "R@50": difference(0.424, 0.0001)}},
+        "model - text_only": {
+            "overall": {"num_queries": 1240, "R@50": difference(0.062, 0.0004), "P@50": difference(0.0031, 0.03)},
+            "tail": {"num_queries": 420, "R@50": difference(0.051, 0.002)},
+        },
+    }
+    scores["traffic"] = {"model": system(0.801, 0.77, 0.9), "text_only": system(0.75, 0.7, 0.9)}
+    scores["traffic"]["differences"] = {"model - text_only": {"overall": {"num_queries": 1240, "R@50": difference(0.051, 0.01)}}}
     scores["queries"] = {"num_test": 1243, "num_excluded": 3}
+    scores |= diagnosis(system)
     lengths = {
         "true": {"mean": 2.6, "histogram": {"1": 0.1, "2": 0.4, "3": 0.3, "4": 0.15, "5": 0.05}},
         "synthetic": {"mean": 3.1, "histogram": {"1": 0.2, "2": 0.2, "3": 0.2, "4": 0.2, "5": 0.1, "6": 0.1}},
@@ -98,6 +182,8 @@ def made_up_report() -> ReportData:
         training={"pretrain": training, "finetune": training | {"num_steps": 500, "best_step": 450, "num_synthetic_pairs": 0}},
         gate_report={
             "mode": "learned",
+            "side": "query",
+            "supervision": "category",
             "threshold": 0.43,
             "visual_categories": ["Apparel", "Footwear", "Accessories"],
             "validation": gate,
@@ -130,6 +216,7 @@ def made_up_report() -> ReportData:
                 },
             },
         },
+        matches=[match("multimodal", 1, None, rng), match("multimodal", 4, 77, rng), match("text", 2, 51, rng)],
         drift={
             "num_synthetic": 598000,
             "num_requested": 610000,
@@ -236,7 +323,7 @@ def test_page_says_the_headline_in_figures_and_words() -> None:
 def test_tables_show_the_reachable_maximum_and_the_loss_of_the_index() -> None:
     text = " ".join("".join(read(render_report(made_up_report())).text).split())
     assert "P@50_max" not in text
-    assert text.count("Reachable maximum") == 2  # clicks and judgments
+    assert text.count("Reachable maximum") == 3  # clicks, traffic and judgments
     assert "text index, recall@50 of the exact ranking0.991" in text
     assert "approximate search0.733" in text and "exact search0.734" in text
 
@@ -246,7 +333,7 @@ def test_wins_losses_and_clicked_items_are_marked() -> None:
     assert page.count("▲ win") == 1 and page.count("▼ loss") == 1 and page.count("= no difference") == 1
     assert page.count('aria-label="clicked"') == 3 * (1 + 4)
     assert "1 that pictures helped, 1 that they hurt, 1 without a difference" in page
-    assert page.count("no picture") == 6
+    assert page.count("no picture<") == 6
 
 
 def test_everything_from_the_data_is_escaped() -> None:
@@ -254,17 +341,20 @@ def test_everything_from_the_data_is_escaped() -> None:
     evil = "<script>alert('x')</script>"
     item = dataclasses.replace(data.examples[0].routed[0], title=evil, brand=evil, category=evil)
     examples = [dataclasses.replace(data.examples[0], query=evil, routed=(item,))]
+    matches = [dataclasses.replace(data.matches[0], query=evil, title=evil, category=evil)]
     gate = dict(data.gate_report) | {"visual_categories": [evil]}
     statistics = dict(data.statistics) | {"items": dict(data.statistics["items"]) | {"top_categories": {evil: 3}}}
     page = render_report(
-        dataclasses.replace(data, title=evil, examples=examples, gate_report=gate, statistics=statistics, bundle={evil: evil})
+        dataclasses.replace(
+            data, title=evil, examples=examples, matches=matches, gate_report=gate, statistics=statistics, bundle={evil: evil}
+        )
     )
     assert "<script" not in page
-    assert page.count("&lt;script&gt;") >= 8
+    assert page.count("&lt;script&gt;") >= 11
 
 
 @pytest.mark.parametrize(
-    "name", ["curves", "training", "gate_report", "gate_probabilities", "statistics", "drift", "bundle", "examples"]
+    "name", ["curves", "training", "gate_report", "gate_probabilities", "statistics", "drift", "bundle", "examples", "matches"]
 )
 def test_a_missing_part_is_left_out(name: str) -> None:
     data = made_up_report()
@@ -280,6 +370,92 @@ def test_scores_alone_make_a_page_and_so_does_nothing() -> None:
     scores = {"model": made_up_report().scores["model"]}
     assert "Scores" in render_report(ReportData("only scores", scores))
     read(render_report(ReportData("nothing", {})))
+
+
+@pytest.mark.parametrize("name", ["gate", "exclusive", "reliance", "signatures", "traffic", "differences", "judged", "ann"])
+def test_a_missing_part_of_the_scores_is_left_out(name: str) -> None:
+    data = made_up_report()
+    page = render_report(dataclasses.replace(data, scores={key: part for key, part in data.scores.items() if key != name}))
+    assert len(page) < len(render_report(data))
+    read(page)
+
+
+def said() -> str:
+    return " ".join("".join(read(render_report(made_up_report())).text).split())
+
+
+def test_signatures_that_are_present_come_first_with_their_check_open() -> None:
+    page = render_report(made_up_report())
+    places = [page.index(name) for name in ("Generic pictures hurt", "Unstable training", "No gain in fashion")]
+    assert places == sorted(places)
+    assert page.count("<details open>") == 1
+    assert "3 ways in which such a model is known to fail: 1 present, 1 not measured in this run" in said()
+
+
+def test_differences_say_points_percent_and_corrected_p() -> None:
+    text = said()
+    assert "SMAR against text only+6.2+5.0 to +7.4+8.9%, p < 0.001" in text
+    assert "+0.31\N{MINUS SIGN}0.89 to +1.51+0.4%, p 0.060" in text  # P@50 is small: two decimals
+
+
+def test_small_slices_are_rows_in_their_groups() -> None:
+    text = said()
+    assert "SMAR against text only by category, frequency, pictures of the clicked products, other queries" in text
+    assert text.index("Head400") < text.index("Tail420") < text.index("Left handed12")
+    assert "Tail4200.704" in text and "Apparel7000.679" in text
+
+
+def test_reliance_says_what_share_of_the_gain_the_pictures_carry() -> None:
+    text = said()
+    assert "+13.4 points less of R@50 than with the true ones" in text
+    assert "Of its gain over text only in fashion that is 242% (212% to 272%): wrong pictures are worse than none." in text
+
+
+def test_exclusive_matches_are_counted_and_shown() -> None:
+    text = said()
+    assert "Of 1,000 pairs of a query and a product clicked for it, the multimodal index alone finds 112" in text
+    assert "rank 1, other index not in its list" in text and "rank 4, other index 77" in text
+
+
+def test_gate_report_compares_the_routings() -> None:
+    text = said()
+    assert "Always 1" in text and "Oracle" in text and "chosen: 0.44" in text
+    assert "AUC of 0.550 (0.470 to 0.630)" in text
+    assert "In hindsight no other would have given more R@50." in text
+
+
+def test_of_equally_good_thresholds_the_nearest_to_the_chosen_one_is_named() -> None:
+    curve = [{"threshold": n / 10, "value": value} for n, value in enumerate((0.5, 0.7, 0.6, 0.7, 0.7))]
+    assert diagnosis_of_page.best_threshold({"threshold": 0.24, "curve": curve}) == {"threshold": 0.3, "value": 0.7}
+    assert diagnosis_of_page.best_threshold({}) is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [("always_text", "Text model"), ("always_multimodal", "Multimodal model"), ("always_image", "Picture model")],
+)
+def test_a_model_of_one_index_says_what_it_has_not(mode: str, name: str) -> None:
+    data = made_up_report()
+    shown = {"model", "click_memory", "queries", *(["text_only"] if mode == "always_text" else [])}
+    scores = {key: part for key, part in data.scores.items() if key in shown}
+    page = render_report(
+        dataclasses.replace(data, scores=scores, gate_report=dict(data.gate_report) | {"mode": mode}, matches=(), examples=())
+    )
+    text = " ".join("".join(read(page).text).split())
+    assert f"{name} finds 73% among its first 50." in text and "SMAR finds" not in text
+    assert "Not measured: the model has one index only." in text and "there is no routing to compare" in text
+    assert "Not measured: the model does not look at pictures" in text and "Difference" not in text
+
+
+def test_the_order_of_stored_keys_does_not_matter() -> None:
+    """scores.json has its keys in alphabetical order; a page made from it is the same."""
+    data = made_up_report()
+    stored = json.loads(json.dumps(data.scores, sort_keys=True))
+    pages = [render_report(dataclasses.replace(data, scores=scores)) for scores in (data.scores, stored)]
+    headers = [[line for line in page.splitlines() if "<th scope" in line] for page in pages]
+    first = next(line for line in headers[1] if "All queries" in line)
+    assert first.index("All queries") < first.index("Fashion")
+    assert headers[0] == headers[1]
 
 
 def test_a_gate_that_was_not_learned_has_no_histogram() -> None:
