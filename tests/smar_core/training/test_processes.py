@@ -14,7 +14,16 @@ from smar_core.training.model_artifact import open_model
 from smar_core.training.pretrain import pretrain
 
 MODEL = ModelConfig(hidden_size=24, embed_dim=16, feed_forward_size=32, num_query_layers=1, num_image_layers=1, dropout=0.0)
-CONFIG = PretrainConfig(batch_size=7, queries_per_item=2, num_steps=4, validate_every_steps=2, checkpoint_every_steps=3)
+CONFIG = PretrainConfig(
+    batch_size=7,
+    queries_per_item=2,
+    num_steps=4,
+    validate_every_steps=2,
+    checkpoint_every_steps=3,
+    hard_negatives=2,
+    mine_every_steps=2,
+    hard_negative_depth=6,
+)
 
 
 class _Heard:
@@ -43,6 +52,7 @@ def pretrain_in(finished_run, tokenizer: Artifact, synthetic: Artifact, tmp_path
 def test_two_processes_equal_one(pretrain_in) -> None:
     """Loss, gradient norm and learned temperature of the steps, and the weights after them, up to rounding.
 
+    The first process mines hard negatives for both.
     Biases of keys cancel in the softmax: their gradient is rounding alone, which Adam scales up to whole steps.
     """
     (one, figures_of_one, _), (two, figures_of_two, heard) = (pretrain_in(num_processes) for num_processes in (1, 2))
