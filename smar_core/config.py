@@ -98,6 +98,9 @@ class ModelConfig(Section):
         1, description="layers of the multimodal tower; early_concatenation adds the image tower's"
     )
     patch_size_px: Positive = Field(8, description="side of a square image patch")
+    patch_init: Literal["random", "pca"] = Field(
+        "random", description="start of the patch projection: noise, or whitened principal components of the catalogue's patches"
+    )
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     max_query_tokens: Positive = 16
     max_item_tokens: Positive = 40
@@ -121,6 +124,11 @@ class ModelConfig(Section):
             raise ValueError(f"item_towers {list(towers)} is empty or names a tower twice: name each wanted tower once")
         if "multimodal" in towers and not {"text", "image"} <= set(towers):
             raise ValueError(f"item_towers {list(towers)} has multimodal without both text and image: add them")
+        if self.patch_init == "pca" and (self.image_encoder or "image" not in towers):
+            raise ValueError(
+                f"patch_init pca starts an image tower from scratch, and item_towers is {list(towers)} with image_encoder "
+                f"{self.image_encoder!r}: set patch_init to random"
+            )
         if self.fusion == "early_concatenation" and (self.text_encoder or self.image_encoder):
             raise ValueError(
                 "fusion early_concatenation joins token and patch embeddings, which a text_encoder or image_encoder does not "

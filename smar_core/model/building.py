@@ -17,12 +17,21 @@ from smar_core.config import ModelConfig
 from smar_core.errors import UserError
 from smar_core.model.configuration import SmarConfig
 from smar_core.model.modeling import SmarModel
+from smar_core.model.patch_init import start_from_components
+from smar_core.model.pictures import Pictures
 from smar_core.model.tokens import TextTokenizer
 from smar_core.model.towers import CheckpointEncoder
 
 
 def build_model(
-    config: ModelConfig, tokenizer_path: Path, *, image_width_px: int, image_height_px: int, num_views: int, seed: int
+    config: ModelConfig,
+    tokenizer_path: Path,
+    *,
+    image_width_px: int,
+    image_height_px: int,
+    num_views: int,
+    seed: int,
+    pictures: Pictures | None = None,
 ) -> tuple[SmarModel, TextTokenizer]:
     """Return an untrained model and the tokenizer that belongs to it.
 
@@ -32,6 +41,7 @@ def build_model(
         image_width_px, image_height_px: Size of the prepared pictures.
         num_views: Most pictures of an item.
         seed: Of the weights that start at random.
+        pictures: The catalogue's, from which ``config.patch_init`` pca learns its components; else not needed.
 
     Raises:
         UserError: A checkpoint does not load, or does not fit the other or the pictures.
@@ -39,7 +49,7 @@ def build_model(
     tokenizer = _tokenizer(config, tokenizer_path)
     encoders = {name: _encoder_config(name, getattr(config, name)) for name in ("query_encoder", "text_encoder", "image_encoder")}
     _check_image_size(encoders["image_encoder"], config.image_encoder, image_width_px, image_height_px)
-    values: dict[str, Any] = config.model_dump() | encoders | _pixel_scale(config.image_encoder)
+    values: dict[str, Any] = config.model_dump(exclude={"patch_init"}) | encoders | _pixel_scale(config.image_encoder)
     smar_config = SmarConfig(
         **values,
         vocab_size=tokenizer.vocab_size,
@@ -60,6 +70,9 @@ def build_model(
             encoder = tower.checkpoint.encoder
             # Its own class, not AutoModel: of a checkpoint of two towers (CLIP) it takes the one that is wanted.
             encoder.load_state_dict(type(encoder).from_pretrained(source, dtype=torch.float32).state_dict())
+    if config.patch_init == "pca":
+        assert pictures is not None and model.image_tower is not None
+        start_from_components(model.image_tower, pictures, seed)
     return model, tokenizer
 
 

@@ -191,7 +191,7 @@ class ImageTower(nn.Module):
     def _encode(self, pixels_KHWC: Tensor) -> Tensor:
         """Return the states [K, P, E] of single pictures."""
         if self.checkpoint is not None:
-            out: Tensor = self.checkpoint(pixel_values=self._scale(pixels_KHWC).permute(0, 3, 1, 2).contiguous())
+            out: Tensor = self.checkpoint(pixel_values=self.scale(pixels_KHWC).permute(0, 3, 1, 2).contiguous())
             return out
         assert self.layers is not None
         states_KPE = self._embed(pixels_KHWC)
@@ -201,10 +201,11 @@ class ImageTower(nn.Module):
 
     def _embed(self, pixels_KHWC: Tensor) -> Tensor:
         assert self.patch is not None and self.position_PE is not None
-        out: Tensor = self.patch(to_patches(self._scale(pixels_KHWC), self.patch_size_px)) + self.position_PE
+        out: Tensor = self.patch(to_patches(self.scale(pixels_KHWC), self.patch_size_px)) + self.position_PE
         return out
 
-    def _scale(self, pixels_KHWC: Tensor) -> Tensor:
+    def scale(self, pixels_KHWC: Tensor) -> Tensor:
+        """Return uint8 pixels, colours last, as the numbers that the tower computes with."""
         mean = torch.tensor(self.pixel_mean, device=pixels_KHWC.device)
         std = torch.tensor(self.pixel_std, device=pixels_KHWC.device)
         return (pixels_KHWC.float() / 255.0 - mean) / std

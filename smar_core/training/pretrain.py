@@ -66,6 +66,7 @@ def pretrain(
         image_height_px=pictures.height_px,
         num_views=pictures.num_views,
         seed=config.seed,
+        pictures=pictures,
     )
     data = open_training_data(
         items,

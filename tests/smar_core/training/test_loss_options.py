@@ -46,13 +46,21 @@ class _KillAfterStep3:
 def train(finished_run, tokenizer: Artifact, synthetic: Artifact, tmp_path: Path):
     """Pre-train two steps and return the model artifact: (name, options of the loss)."""
 
-    def run(name: str, options: dict[str, Any], *, work: str | None = None, num_steps: int = 2, **context: Any) -> Artifact:
+    def run(
+        name: str,
+        options: dict[str, Any],
+        *,
+        work: str | None = None,
+        num_steps: int = 2,
+        patch_init: str = "random",
+        **context: Any,
+    ) -> Artifact:
         config = PretrainConfig(
             batch_size=8, queries_per_item=2, num_steps=num_steps, validate_every_steps=2, checkpoint_every_steps=2
         )
         pretrain(
             *(finished_run.items, finished_run.clicks, tokenizer, synthetic, tmp_path / name),
-            *(MODEL, LossConfig.model_validate(options), config, RUNTIME),
+            *(MODEL.model_copy(update={"patch_init": patch_init}), LossConfig.model_validate(options), config, RUNTIME),
             StageContext("", tmp_path / (work or f"work-{name}"), **context),
         )
         return open_artifact(tmp_path / name, "model")
@@ -136,3 +144,11 @@ def test_fine_tuning_goes_on_with_the_learned_temperature(finished_run, train, t
 def test_top_categories_are_numbered_by_name(finished_run) -> None:
     """Apparel five times and Home, in the order of the catalogue."""
     assert top_categories(finished_run.items).tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 1, 0]
+
+
+def test_patch_projection_from_the_pictures(train) -> None:
+    """Through the stage: two steps from either start, of which the second knows the catalogue's pictures."""
+    random = open_model(train("random", {}))[0]
+    started = open_model(train("pca", {}, patch_init="pca"))[0]
+    distance = (random.image_tower.patch.bias - started.image_tower.patch.bias).abs().max()
+    assert distance > 10 * 2 * 1e-3  # further than two steps at the rate could take it
