@@ -5,7 +5,7 @@ cut to the longest of the batch as ours are, and a bare loop (forward, their own
 AdamW): nothing of their trainers or loaders, which would cost them more.
 Not equal, to our cost: ours draws false negatives out, logs, and seeds every step. To theirs: BERT has a norm after the
 embeddings' sum and none at the end, CLIP a class token beside its patches, causal text and, in open_clip, a loss in both
-directions. Theirs computes on padding; ours does not, which is most of the difference.
+directions over texts that always fill its context. Theirs computes on padding; ours does not, which is most of the difference.
 """
 
 import importlib
@@ -129,9 +129,11 @@ def open_clip_training(job: Job, step_done: StepDone) -> None:
     """open_clip's CLIP under its ClipLoss."""
     model, loss = _open_clip(job)
     scale = torch.tensor(1 / job.config.loss.temperature)
+    max_tokens = job.config.model.max_query_tokens
 
     def loss_of(batch: _Batch) -> Tensor:
-        query_BD = model.encode_text(batch.query_ids_BL, normalize=True)
+        ids_BL = nn.functional.pad(batch.query_ids_BL, (0, max_tokens - batch.query_ids_BL.shape[1]))
+        query_BD = model.encode_text(ids_BL, normalize=True)
         value: Tensor = loss(model.encode_image(batch.pixels_BCHW, normalize=True), query_BD, scale)
         return value
 
