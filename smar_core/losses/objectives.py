@@ -166,8 +166,8 @@ class FinetuningObjective(Objective):
 def truncate(embedding_ND: Tensor, num_dims: int) -> Tensor:
     """Return the first dimensions of embeddings [N, num_dims], L2-normalised again; a zero row stays zero.
 
-    Source: Kusupati et al., "Matryoshka Representation Learning", NeurIPS 2022. Deviation: their sizes are weighted, ours count
-    alike.
+    Source: Kusupati et al., "Matryoshka Representation Learning", NeurIPS 2022. There the losses of all sizes are added up; our
+    mean keeps the size of the loss, and with it alpha, beta and gamma against weight_entropy.
 
     >>> truncate(torch.tensor([[0.6, 0.0, 0.8]]), 2).tolist()
     [[1.0, 0.0]]

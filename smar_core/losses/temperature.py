@@ -1,8 +1,8 @@
 """A temperature that is learned with the towers, as CLIP learns its own, instead of tuned.
 
-Its logarithm is the parameter, so that a step changes it by a share of itself. It stays within ``TEMPERATURE_RANGE``: below,
-one hard negative outweighs a batch and the loss is no longer stable; above, nothing is told apart. Left out: one temperature
-a tower.
+Its logarithm, divided by ``PACE``, is the parameter, so that a step changes it by a share of itself. It stays within
+``TEMPERATURE_RANGE``: below, one hard negative outweighs a batch and the loss is no longer stable; above, nothing is told
+apart. Left out: one temperature a tower.
 
 Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021, section 2.5.
 """
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from smar_core.config import TEMPERATURE_RANGE
+from smar_core.losses.pace import PACE
 
 
 class LearnedTemperature(nn.Module):
@@ -24,7 +25,7 @@ class LearnedTemperature(nn.Module):
 
     def __init__(self, start: float) -> None:
         super().__init__()
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(start)))
+        self.log_by_pace = nn.Parameter(torch.tensor(math.log(start) / PACE))
 
     def forward(self) -> Tensor:
         """Return the temperature, a scalar.
@@ -33,5 +34,5 @@ class LearnedTemperature(nn.Module):
         gradient from which it could return.
         """
         with torch.no_grad():
-            self.log_temperature.clamp_(*(math.log(bound) for bound in TEMPERATURE_RANGE))
-        return self.log_temperature.exp()
+            self.log_by_pace.clamp_(*(math.log(bound) / PACE for bound in TEMPERATURE_RANGE))
+        return (PACE * self.log_by_pace).exp()

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from smar_core.config import ItemTower, LossConfig
+from smar_core.losses.pace import PACE
 
 
 class LearnedWeights(nn.Module):
@@ -63,13 +64,14 @@ class UncertaintyWeights(LearnedWeights):
 
     def __init__(self, start: Mapping[ItemTower, float]) -> None:
         super().__init__(start)
-        self.log_variance_K = nn.Parameter(-self.log_start_K)
+        self.log_variance_by_pace_K = nn.Parameter(-self.log_start_K / PACE)
 
     def forward(self, losses_BK: Tensor, counts_BK: Tensor, query_BD: Tensor, item_B: Tensor) -> tuple[Tensor, Tensor]:
         """See ``LearnedWeights``; a part that counts for no pair of the batch is left out, its s as well."""
         num_K = counts_BK.sum(dim=0)
-        weight_K = (-self.log_variance_K).exp()
-        terms_K = weight_K * losses_BK.sum(dim=0) / num_K.clamp_min(1) + self.log_variance_K
+        log_variance_K = PACE * self.log_variance_by_pace_K
+        weight_K = (-log_variance_K).exp()
+        terms_K = weight_K * losses_BK.sum(dim=0) / num_K.clamp_min(1) + log_variance_K
         return torch.where(num_K > 0, terms_K, 0.0).sum(), weight_K.detach()
 
 
@@ -116,15 +118,17 @@ class CategoryWeights(ConstantSumWeights):
     def __init__(self, start: Mapping[ItemTower, float], entropy: float, category_N: Tensor) -> None:
         super().__init__(start, entropy)
         self.register_buffer("category_N", category_N, persistent=False)
-        self.offset_CK = nn.Parameter(torch.zeros(int(category_N.max()) + 1, len(start)))
+        self.offset_by_pace_CK = nn.Parameter(torch.zeros(int(category_N.max()) + 1, len(start)))
 
     def logits(self, query_BD: Tensor, item_B: Tensor) -> Tensor:
         """See ``ConstantSumWeights``."""
-        return self.log_start_K + self.offset_CK[self.category_N[item_B]]
+        return self.log_start_K + PACE * self.offset_by_pace_CK[self.category_N[item_B]]
 
 
 class PairWeights(ConstantSumWeights):
     """Weights by a linear map of the query embedding; no gradient goes into the query tower, which has its own task.
+
+    The map needs no ``PACE``: a logit is a sum over embed_dim parameters, which move together.
 
     Args:
         start: First weight of each part, for every query: the map starts at 0.

@@ -50,3 +50,27 @@ def test_order_of_items_changes_nothing(kind: str) -> None:
     place = torch.argsort(order)
     moved = contrastive_loss(QUERY, ITEM[order], place[POSITIVE], excluded[:, order], kind=kind, temperature=0.5, margin=0.1)
     assert torch.allclose(moved, _loss(excluded, kind), atol=1e-6)
+
+
+def test_log_q_is_subtracted_from_every_logit_the_positive_too() -> None:
+    """Logits 2, 0, 1.6; an item that is in every second batch gains log 2, one in every eighth log 8."""
+    log_q = torch.tensor([0.5, 1.0, 0.125]).log()
+    none = torch.zeros(2, 3, dtype=torch.bool)
+    found = contrastive_loss(QUERY, ITEM, POSITIVE, none, kind="info_nce", temperature=0.5, margin=0.1, log_q_N=log_q)
+    expected = -math.log(2 * math.exp(2) / (2 * math.exp(2) + 1 + 8 * math.exp(1.6)))
+    assert found[0].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_log_q_of_equal_items_changes_nothing() -> None:
+    none = torch.zeros(2, 3, dtype=torch.bool)
+    found = contrastive_loss(
+        QUERY, ITEM, POSITIVE, none, kind="info_nce", temperature=0.5, margin=0.1, log_q_N=torch.full((3,), -4.0)
+    )
+    assert torch.allclose(found, _loss(none), atol=1e-6)
+
+
+def test_masks_are_not_written_to() -> None:
+    excluded = torch.ones(2, 3, dtype=torch.bool)
+    for kind in ("info_nce", "hinge"):
+        _loss(excluded, kind)
+    assert excluded.all()

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from smar_core.config import TEMPERATURE_RANGE, OptimiserConfig
+from smar_core.losses.pace import PACE
 from smar_core.losses.temperature import LearnedTemperature
 from smar_core.training.loop import build_optimiser
 
@@ -16,12 +17,12 @@ def test_starts_where_it_is_told() -> None:
 def test_is_held_in_its_range_and_can_leave_the_bound(gone_to: float, expected: float) -> None:
     temperature = LearnedTemperature(0.05)
     with torch.no_grad():
-        temperature.log_temperature.fill_(gone_to)
+        temperature.log_by_pace.fill_(gone_to)
     value = temperature()
     assert value.item() == pytest.approx(expected)
     value.backward()
-    assert temperature.log_temperature.grad is not None
-    assert temperature.log_temperature.grad.item() == pytest.approx(expected)
+    assert temperature.log_by_pace.grad is not None
+    assert temperature.log_by_pace.grad.item() == pytest.approx(PACE * expected)
 
 
 def test_does_not_decay() -> None:

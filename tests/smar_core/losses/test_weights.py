@@ -59,7 +59,7 @@ def test_uncertainty_leaves_out_a_part_that_counts_for_no_pair() -> None:
     total, _ = weights(LOSSES * none, none, QUERY, ITEM)
     assert total.item() == pytest.approx(2 + 5 - math.log(3), abs=1e-5)
     total.backward()
-    assert weights.log_variance_K.grad is not None and weights.log_variance_K.grad[1] == 0
+    assert weights.log_variance_by_pace_K.grad is not None and weights.log_variance_by_pace_K.grad[1] == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -91,14 +91,14 @@ def test_category_is_that_of_the_item() -> None:
     """Items 1 and 2 are of category 1: moving its weights to text alone leaves item 0's pair as it was."""
     weights = CategoryWeights(START, 0.0, CATEGORY)
     with torch.no_grad():
-        weights.offset_CK[1] = torch.tensor([100.0, 0.0, 0.0])
+        weights.offset_by_pace_CK[1] = torch.tensor([100.0, 0.0, 0.0])
     total, _ = weights(LOSSES, COUNTS, QUERY, ITEM)
     assert total.item() == pytest.approx(6 * (2.5 + 3.0 + 2.0) / 3, abs=1e-5)
 
 
 def _minimised(weights: LearnedWeights, losses: Tensor) -> Iterator[Tensor]:
     """Yield the mean weights while only they are trained, on losses that do not move."""
-    optimiser = torch.optim.Adam(weights.parameters(), lr=0.05)
+    optimiser = torch.optim.Adam(weights.parameters(), lr=0.02)
     counts = torch.ones_like(losses, dtype=torch.bool)
     for _ in range(800):
         total, weight_K = weights(losses, counts, QUERY, ITEM)
