@@ -28,7 +28,7 @@ from smar_core.experiments.evidence import (
 )
 from smar_core.experiments.page import write_page
 from smar_core.experiments.table import write_table
-from smar_core.experiments.trials import TRIAL_SECTIONS, Kind, Trial, config_digest, data_digest
+from smar_core.experiments.trials import TRIAL_SECTIONS, Kind, Trial, data_digest, shaping_values
 
 NAME_OF_RECORD, NAME_OF_COMPARISON = "record_trial", "compare_trials"
 STAGE_SECTIONS_GIVEN = ("prepare", *TRIAL_SECTIONS, "evaluate", "runtime")
@@ -117,13 +117,15 @@ def record(
         opened = {n: open_artifact(Path(a.path), ARTIFACT_KINDS[n], verify=False) for n, a in artifacts.items()}
         shared = tuple(json.loads(settings))
         config = trial.configure(preset, shared)
+        values = shaping_values(config)
         queries = gather_queries(opened["evaluation"])
         evidence = Evidence(
             preset=preset,
             settings=shared,
             trial=trial,
             split=config.evaluate.split,
-            config_digest=config_digest(config),
+            config=values,
+            config_digest=digest_json(values),
             data_digest=data_digest(files),
             code=json.loads(code),
             versions=describe_versions(),

@@ -25,7 +25,7 @@ from smar_core.config import RuntimeConfig
 from smar_core.digest import digest_json
 from smar_core.errors import UserError
 from smar_core.experiments.records import Record
-from smar_core.experiments.trials import Plan, Split, Trial, config_digest
+from smar_core.experiments.trials import Plan, Split, Trial, changed_keys
 
 SYSTEM = "model"
 """The system of the evaluation that stands for a trial: the routed search."""
@@ -70,7 +70,8 @@ class Evidence(Record):
         preset, settings: What the experiment's trials started from.
         trial: What was trained.
         split: Days that were measured.
-        config_digest: Of what shapes the figures (``trials.config_digest``).
+        config: What shapes the figures (``trials.shaping_values``).
+        config_digest: Its digest.
         data_digest: Of the catalogue, the log and the pictures (``trials.data_digest``).
         code: Digest of the code of each stage.
         versions: Of this program and the libraries that compute.
@@ -86,6 +87,7 @@ class Evidence(Record):
     settings: tuple[str, ...]
     trial: Trial
     split: Split
+    config: dict[str, dict[str, Any]]
     config_digest: str
     data_digest: str
     code: dict[str, str]
@@ -237,16 +239,9 @@ def split_recorded(plan: Plan, folder: Path, data: str) -> tuple[list[Trial], li
             continue
         config = plan.configure(trial)
         _check_same_experiment(plan, evidence, config.evaluate.split, evidence_file(folder, trial))
-        changed = [
-            name
-            for name, then, now in (
-                ("settings", evidence.config_digest, config_digest(config)),
-                ("data", evidence.data_digest, data),
-            )
-            if then != now
-        ]
+        changed = changed_keys(evidence.config, config) + (["data"] if evidence.data_digest != data else [])
         if changed:
-            told.append(f"{trial.name}: recorded with other {' and '.join(changed)}, is run again and replaced")
+            told.append(f"{trial.name}: recorded with other {', '.join(changed)}; it is run again and replaced")
         (missing if changed else recorded).append(trial)
     return recorded, missing, told
 

@@ -11,7 +11,7 @@ Source: PAPER.md 16 (ablations), Fig. 3 (sweep of the loss weights).
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from smar_core.config import VARIANTS, PipelineConfig, load_config
 from smar_core.digest import digest_json
@@ -29,6 +29,9 @@ SEEDED_SECTIONS = ("pretrain", "gate", "finetune")
 
 Kind = Literal["ablation", "sweep"]
 Split = Literal["test", "validation"]
+Values = Mapping[str, Mapping[str, Any]]
+"""Config values by section and key, as JSON has them."""
+
 DEFAULT_AXES = ("loss.alpha=0,0.25,0.5,1,2", "loss.beta=0,0.25,0.5,1,2", "loss.gamma=0,0.25,0.5,1,2")
 """Axes of the paper's Fig. 3, around the preset's weights."""
 
@@ -164,12 +167,31 @@ def rank_settings(baseline: str, trials: Iterable[Trial]) -> list[str]:
     return sorted(variant, key=lambda setting: (setting != baseline, VARIANTS.index(variant[setting])))
 
 
-def config_digest(config: PipelineConfig) -> str:
-    """Return the digest of what shapes a trial's figures: everything but the report, the tracking and the number of workers."""
-    sections = {name: getattr(config, name).model_dump(mode="json") for name in ("prepare", *TRIAL_SECTIONS)}
+def shaping_values(config: PipelineConfig) -> Values:
+    """Return what shapes a trial's figures, by section and key: all but the report, the tracking and the number of workers."""
+    values = {name: getattr(config, name).model_dump(mode="json") for name in ("prepare", *TRIAL_SECTIONS)}
     machine = config.runtime.model_dump(mode="json", exclude={"num_workers"})
     measured = config.evaluate.model_dump(mode="json", include={"split", "cutoffs"})
-    return digest_json({**sections, "runtime": machine, "evaluate": measured})
+    return {**values, "runtime": machine, "evaluate": measured}
+
+
+def changed_keys(then: Values, config: PipelineConfig) -> list[str]:
+    """Return the keys whose value is not what it was.
+
+    A key that there was none of then is unchanged at its default, since a new setting's default leaves everything as it was;
+    so a new version with more settings does not call for all trainings again.
+
+    Args:
+        then: ``shaping_values`` of an earlier time.
+        config: Of now.
+    """
+    now, defaults = shaping_values(config), shaping_values(PipelineConfig())
+    keys = sorted({(section, key) for values in (then, now) for section, of in values.items() for key in of})
+    return [
+        f"{section}.{key}"
+        for section, key in keys
+        if then.get(section, {}).get(key, defaults.get(section, {}).get(key)) != now.get(section, {}).get(key)
+    ]
 
 
 def data_digest(files: Mapping[str, str]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from smar_core.experiments.evidence import Evidence, Queries
-from smar_core.experiments.trials import Trial, config_digest
+from smar_core.experiments.trials import Trial, shaping_values
 
 QUERIES = Queries(query_ids=("a", "b", "c", "d"), slices={"fashion": (0, 1), "not_fashion": (2, 3), "seen_query": (0,)})
 SMALL = ("evaluate.split=validation",)
@@ -29,7 +29,8 @@ def make_evidence(
         "settings": tuple(settings),
         "trial": trial,
         "split": config.evaluate.split,
-        "config_digest": config_digest(config),
+        "config": shaping_values(config),
+        "config_digest": "digest",
         "data_digest": "data",
         "code": {"pretrain": "code"},
         "versions": {"smar": "1"},

@@ -81,12 +81,14 @@ def test_recorded_trials_are_not_run_again(tmp_path: Path, plan: Plan) -> None:
 
 def test_trial_of_other_data_or_settings_is_run_again_and_it_is_said(tmp_path: Path, plan: Plan) -> None:
     write_evidence(tmp_path, make_evidence(SMAR, VALUES), QUERIES)
-    write_evidence(tmp_path, make_evidence(DPSR, VALUES, config_digest="older"), QUERIES)
+    written = make_evidence(DPSR, VALUES)
+    older = written.model_copy(update={"config": written.config | {"loss": {**written.config["loss"], "margin": 7.0}}})
+    write_evidence(tmp_path, older, QUERIES)
     recorded, missing, told = split_recorded(plan, tmp_path, "other data")
     assert (recorded, missing) == ([], [SMAR, DPSR])
     assert told == [
-        "smar-0: recorded with other data, is run again and replaced",
-        "dpsr-0: recorded with other settings and data, is run again and replaced",
+        "smar-0: recorded with other data; it is run again and replaced",
+        "dpsr-0: recorded with other loss.margin, data; it is run again and replaced",
     ]
 
 

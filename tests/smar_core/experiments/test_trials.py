@@ -10,11 +10,12 @@ from smar_core.experiments.trials import (
     SHARED_SECTIONS,
     TRIAL_SECTIONS,
     Trial,
-    config_digest,
+    changed_keys,
     data_digest,
     plan_ablation,
     plan_sweep,
     rank_settings,
+    shaping_values,
 )
 
 
@@ -95,14 +96,28 @@ def test_wrong_ablation(variants: list[str], seeds: list[int], baseline: str, na
         plan_ablation("demo", [], variants, seeds, baseline)
 
 
-def test_digest_changes_with_what_shapes_the_figures_and_with_nothing_else() -> None:
-    def digest(*settings: str) -> str:
-        return config_digest(load_config("demo", settings))
-
+def test_what_shapes_the_figures_is_told_by_key_and_nothing_else_counts() -> None:
+    then = shaping_values(load_config("demo"))
     same = ("runtime.num_workers=1", "evaluate.num_examples=1", "evaluate.num_bootstrap_samples=7", "tracking.experiment=mine")
-    assert {digest(setting) for setting in same} == {digest()}
-    other = ("pretrain.seed=1", "evaluate.split=validation", "synthetic.ratio=1", "runtime.num_threads=1", "export.index=flat")
-    assert len({digest(), *(digest(setting) for setting in other)}) == 1 + len(other)
+    assert changed_keys(then, load_config("demo", same)) == []
+    for other in (
+        "pretrain.seed=1",
+        "evaluate.split=validation",
+        "synthetic.ratio=1",
+        "runtime.num_threads=1",
+        "export.index=flat",
+    ):
+        assert changed_keys(then, load_config("demo", [other])) == [other.partition("=")[0]]
+
+
+def test_setting_that_is_newer_than_a_file_counts_only_when_it_is_used() -> None:
+    """Every new setting would otherwise have called for all trainings again."""
+    then = {section: dict(values) for section, values in shaping_values(load_config("demo")).items()}
+    del then["loss"]["margin"]
+    assert changed_keys(then, load_config("demo")) == []
+    assert changed_keys(then, load_config("demo", ["loss.margin=0.5"])) == ["loss.margin"]
+    then["loss"]["gone"] = 3
+    assert changed_keys(then, load_config("demo")) == ["loss.gone"]
 
 
 def test_data_are_catalogue_log_and_pictures() -> None:

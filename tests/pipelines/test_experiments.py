@@ -1,0 +1,196 @@
+"""``smar ablate`` and ``smar sweep`` from their compiled YAML, on a tiny shop: evidence, resume, failures, MLflow."""
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from components.record import STAGE_OUTPUTS
+from pipelines.cli import invoke
+from pipelines.experiment_run import ExperimentRequest, experiment_arguments
+from smar_core.data.sources import Sources
+from smar_core.errors import UserError
+from smar_core.experiments.trials import plan_ablation
+from tests.pipelines.shop_runs import SETTINGS, Shop
+
+DIVERGES = "pretrain.learning_rate=1e30"
+
+
+def arguments(shop: Shop, command: str, out: str, *more: str) -> list[str]:
+    files = [part for name in ("items", "clicks") for part in (f"--{name}", str(shop.data / f"{name}.parquet"))]
+    return [command, *files, "--preset", "demo", "--out", out, *(p for s in SETTINGS for p in ("--set", s)), *more]
+
+
+def evidence(shop: Shop, out: str, name: str) -> dict[str, Any]:
+    return shop.read(f"{out}/results", f"{name}.json")
+
+
+def started_stages(run: Path) -> dict[str, set[str]]:
+    """Return the stages that a run executed, by trial; "" is what trials share."""
+    found: dict[str, set[str]] = {}
+    for file in (run / "side").rglob("*.started.json"):
+        trial = "" if file.parent.name == "side" else file.parent.name
+        found.setdefault(trial, set()).add(file.name.removesuffix(".started.json"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def ablated(finished: Shop) -> Shop:
+    """The shop of a finished ``smar run``, after an ablation that was interrupted in its second trial and started again."""
+    known = finished.runs()
+    process = finished.start(arguments(finished, "ablate", "ablation", "--variants", "smar,dpsr"))
+    deadline = time.monotonic() + 120
+    while not any((run / "side/trials/dpsr-0/pretrain.progress.json").is_file() for run in finished.runs() if run not in known):
+        assert time.monotonic() < deadline and process.poll() is None, finished.latest_log()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert sorted(p.name for p in (finished.folder / "ablation/results").glob("*-0.json")) == ["smar-0.json"]
+    done = finished.smar(*arguments(finished, "ablate", "ablation", "--variants", "smar,dpsr"))
+    assert done.returncode == 0, done.stderr + finished.latest_log()
+    assert "2 trials, 1 of them recorded" in done.stdout
+    return finished
+
+
+def test_started_again_it_runs_the_missing_trial_alone(ablated: Shop) -> None:
+    """The first trial equals the ``smar run`` before, whose stages it shares; the second goes on where it was."""
+    first, second = ablated.runs()[-2:]
+    assert started_stages(first)["smar-0"] <= {"evaluate", "record_trial"}  # evaluate: the run had judgments
+    assert "smar-0" not in started_stages(second)
+    assert {"pretrain", "train_gate", "finetune", "export_embeddings", "evaluate"} <= started_stages(second)["dpsr-0"]
+    assert "prepare_data" not in started_stages(second)[""]
+
+
+def test_evidence_says_what_made_the_figures(ablated: Shop) -> None:
+    smar, dpsr = (evidence(ablated, "ablation", name) for name in ("smar-0", "dpsr-0"))
+    assert smar["trial"] == {"variant": "smar", "overrides": [], "seed": 0}
+    assert (
+        smar["split"] == "test" and smar["data_digest"] == dpsr["data_digest"] and smar["config_digest"] != dpsr["config_digest"]
+    )
+    assert set(smar["code"]) == set(STAGE_OUTPUTS)
+    assert set(smar["seconds"]) == set(STAGE_OUTPUTS) - {"prepare_data"}
+    assert smar["training"]["pretrain"]["num_distinct_synthetic_pairs_seen"] > 0
+    expected = ablated.read("first", "metrics.json")["model"]["overall"]["R@50"]["value"]
+    assert smar["metrics"]["overall"]["R@50"]["value"] == pytest.approx(expected, abs=1e-6)
+    assert sum(smar["values"]) / len(smar["values"]) == pytest.approx(expected, abs=1e-6)
+    assert smar["queries"] == dpsr["queries"]
+
+
+def test_out_holds_page_table_and_figures(ablated: Shop) -> None:
+    out = ablated.folder / "ablation"
+    assert "What each part of the model brings" in (out / "report.html").read_text()
+    assert "| dpsr | 0 |" in (out / "table.md").read_text()
+    experiment = ablated.read("ablation", "experiment.json")
+    assert [row["setting"] for row in experiment["rows"]] == ["smar", "dpsr"]
+    assert experiment["num_codes"] == 1
+
+
+def test_mlflow_shows_a_run_a_trial_with_its_stages_below(ablated: Shop) -> None:
+    client = MlflowClient(tracking_uri=f"sqlite:///{ablated.folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("smar").experiment_id
+
+    def below(run_id: str) -> dict[str, Any]:
+        runs = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run_id}'")
+        return {run.data.tags.get("smar.trial") or run.data.tags["smar.stage"]: run for run in runs}
+
+    (parent,) = client.search_runs(
+        [experiment], f"tags.`kfp.pipeline_run_id` = '{ablated.runs()[-1].name}' and params.experiment != ''"
+    )
+    trials = below(parent.info.run_id)
+    assert set(trials) == {"smar-0", "dpsr-0", "prepare_data"}
+    assert trials["smar-0"].data.tags["smar.is_read"] == "true"
+    dpsr = trials["dpsr-0"]
+    assert dpsr.data.params["variant"] == "dpsr" and dpsr.data.tags["smar.is_read"] == "false"
+    assert dpsr.data.metrics["R_at_50"] == evidence(ablated, "ablation", "dpsr-0")["metrics"]["overall"]["R@50"]["value"]
+    assert dpsr.data.metrics["seconds/pretrain"] > 0
+    stages = below(dpsr.info.run_id)
+    assert set(stages) == set(STAGE_OUTPUTS) - {"prepare_data"}
+    assert stages["pretrain"].data.tags["smar.is_cached"] == "false"
+    assert stages["generate_synthetic_queries"].data.tags["smar.is_cached"] == "true"
+    assert parent.info.status == "FINISHED"
+
+
+def test_second_call_runs_nothing_and_says_the_same(ablated: Shop) -> None:
+    before = (ablated.folder / "ablation/table.md").read_bytes()
+    done = ablated.smar(*arguments(ablated, "ablate", "ablation", "--variants", "smar,dpsr"))
+    assert done.returncode == 0, done.stderr
+    assert "2 trials, 2 of them recorded" in done.stdout
+    assert started_stages(ablated.runs()[-1]) == {"": {"compare_trials"}}
+    assert (ablated.folder / "ablation/table.md").read_bytes() == before
+
+
+def test_removed_evidence_is_made_again_from_the_cache(ablated: Shop) -> None:
+    path = ablated.folder / "ablation/results/dpsr-0.json"
+    before = json.loads(path.read_text())
+    path.unlink()
+    done = ablated.smar(*arguments(ablated, "ablate", "ablation", "--variants", "smar,dpsr"))
+    assert done.returncode == 0, done.stderr + ablated.latest_log()
+    assert started_stages(ablated.runs()[-1]) == {"dpsr-0": {"record_trial"}, "": {"compare_trials"}}
+    assert json.loads(path.read_text()) == before
+
+
+def test_trial_that_fails_keeps_the_others_evidence_and_is_named(ablated: Shop) -> None:
+    """A learning rate that no training survives, between trials that do."""
+    axes = ("--axis", DIVERGES, "--axis", "export.index=flat")
+    done = ablated.smar(*arguments(ablated, "sweep", "sweep", *axes))
+    assert done.returncode == 1
+    assert f"smar,{DIVERGES}-0" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not (ablated.folder / "sweep/report.html").exists()
+    names = sorted(p.name for p in (ablated.folder / "sweep/results").glob("*-0.json"))
+    assert names == ["smar,export.index=flat-0.json", "smar-0.json"]
+    assert evidence(ablated, "sweep", "smar-0")["split"] == "validation"
+    done = ablated.smar(*arguments(ablated, "sweep", "sweep", "--axis", "export.index=flat"))
+    assert done.returncode == 0, done.stderr + ablated.latest_log()
+    assert "2 trials, 2 of them recorded" in done.stdout
+    (axis,) = ablated.read("sweep", "experiment.json")["axes"]
+    assert (axis["key"], axis["own"], axis["values"]) == ("export.index", "hnsw", ["flat", "hnsw"])
+
+
+def test_results_of_another_experiment_are_not_overwritten(ablated: Shop) -> None:
+    results = ("--results", "ablation/results")
+    done = ablated.smar(*arguments(ablated, "sweep", "other", "--axis", "loss.alpha=0.5", *results))
+    assert done.returncode == 2
+    assert "name another folder with --results" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "names"),
+    [
+        (["ablate", "--variants", "smar,dpr"], "dpr"),
+        (["ablate", "--variants", "dpsr"], "baseline"),
+        (["ablate", "--seeds", "one"], "--seeds"),
+        (["sweep", "--axis", "loss.alpha"], "--axis"),
+        (["sweep", "--axis", "prepare.vocab_size=300,400"], "share"),
+        (["sweep", "--set", "evaluate.split=test"], "test days"),
+    ],
+)
+def test_wrong_call(
+    more: list[str], names: str, tiny_shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command, *rest = more
+    files = ["--items", str(tiny_shop / "items.parquet"), "--clicks", str(tiny_shop / "clicks.parquet")]
+    assert invoke([command, *files, "--out", "out", *rest]) == 2
+    assert names in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_many_trials_for_a_pipelines_parameters(tmp_path: Path) -> None:
+    plan = plan_ablation("demo", [], ["smar"], range(300))
+    request = ExperimentRequest(plan, Sources("/items", "/clicks"), None, tmp_path)
+    with pytest.raises(UserError, match="10,000"):
+        experiment_arguments(request, {}, list(plan.trials), [], tmp_path)
+
+
+def test_all_variants_with_three_seeds_fit(tmp_path: Path) -> None:
+    from smar_core.config import VARIANTS
+
+    plan = plan_ablation("study", SETTINGS, VARIANTS, [0, 1, 2])
+    request = ExperimentRequest(plan, Sources("/data/items", "/data/clicks"), None, tmp_path)
+    told = experiment_arguments(request, dict.fromkeys(("items", "clicks"), "0" * 64), list(plan.trials), [], tmp_path)
+    assert len(told["trials"]) == 27
