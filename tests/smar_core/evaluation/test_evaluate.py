@@ -269,6 +269,26 @@ def test_constant_gate_is_one_index(finished_run, write_gate, tmp_path: Path, mo
     run_evaluate(changed, tmp_path / "evaluation", None)
     scores = open_artifact(tmp_path / "evaluation", "evaluation").read_json("scores.json")
     assert scores["model"] == scores[system]
+    assert "gate" not in scores and "exclusive" not in scores
+    assert ("reliance" in scores) == (mode == "always_multimodal")
+    assert "the model has one index only" in (tmp_path / "evaluation" / "page.html").read_text(encoding="utf-8")
+
+
+def test_diagnosis_agrees_with_the_scores(scores: dict[str, Any]) -> None:
+    policies = {"routed": "model", "always_text": "text_only", "always_multimodal": "multimodal"}
+    for policy, system in policies.items():
+        for name, part in scores["gate"]["policies"][policy].items():
+            assert part["R@50"]["value"] == pytest.approx(scores[system][name]["R@50"]["value"])
+    pairs = scores["exclusive"]["overall"]
+    assert pairs["num_pairs"] == pairs["num_both"] == 6  # of test; a top 50 of ten products holds them all
+    assert set(scores["reliance"]) == {"shuffled", "blank"}
+    assert len(scores["signatures"]) == 5
+
+
+def test_reliance_can_be_skipped(finished_run, tmp_path: Path) -> None:
+    run_evaluate(finished_run, tmp_path / "evaluation", None, reliance="skipped", num_examples=0)
+    scores = open_artifact(tmp_path / "evaluation", "evaluation").read_json("scores.json")
+    assert "reliance" not in scores and "gate" in scores
 
 
 def test_bundle_of_another_model_is_refused(finished_run, tmp_path: Path) -> None:
