@@ -7,6 +7,7 @@ Utilities need the ranks of all clicked items, hence an encoding of the catalogu
 Shapes: P clicked pairs, G labelled queries or items, F features, T thresholds, Q queries, N items, D embed_dim.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from smar_core.errors import UserError
 from smar_core.model.device import resolve_device
 from smar_core.model.encoding import CatalogueEmbeddings, encode_catalogue, encode_queries
 from smar_core.model.gate import Gate, PredictionHeader, calibrate
+from smar_core.model.modeling import SmarModel
+from smar_core.model.tokens import TextTokenizer
+from smar_core.progress import Progress
 from smar_core.retrieval.exact import Floats
 from smar_core.schemas import SPLITS
 from smar_core.stage import StageContext
@@ -71,7 +75,7 @@ def train_gate(
     """
     torch.set_num_threads(runtime.num_threads)
     model, tokenizer = open_model(pretrained)
-    known = _embed(items, read_clicked_pairs(items, clicks), pretrained, config, resolve_device(runtime), context)
+    known = _embed(items, read_clicked_pairs(items, clicks), model, tokenizer, config, resolve_device(runtime), context.progress)
     label_P = _label_pairs(items, known, config)
     by_side = known.pairs.item_P if config.side == "item" else known.pairs.query_P
     labels = {split: group_labels(known.pairs, label_P, split, by_side, config.supervision) for split in SPLITS}
@@ -95,6 +99,19 @@ def train_gate(
         probability_G = np.full(len(known.feature_GF), float(gate.modalities == ("multimodal",)))
     if gate.is_on_items:
         gate = replace(gate, items=item_table(items, labels["train"], probability_G))
+    report = _report(gate, labels, probability_G, config.num_bins)
+    with create_artifact(output, "gate", config_digest=context.config_digest, parents=context.parents) as folder:
+        gate.save(folder)
+        answered = {} if gate.is_on_items else labels
+        pq.write_table(query_table(known.pairs, answered, probability_G), folder / "gate_queries.parquet")
+        write_json(folder / "gate_report.json", report)
+    return {name: value for name, value in report["validation"].items() if isinstance(value, float)} | {
+        "threshold": gate.threshold
+    }
+
+
+def _report(gate: Gate, labels: Mapping[str, Labelled], probability_G: Values, num_bins: int) -> dict[str, Any]:
+    """Return what the gate is and its figures on the validation and the test days."""
     report: dict[str, Any] = {
         "mode": gate.mode,
         "side": gate.side,
@@ -104,15 +121,8 @@ def train_gate(
     }
     for split in ("validation", "test"):
         found = labels[split]
-        report[split] = gate_figures(found, probability_G[found.row_G], gate.threshold, config.num_bins)
-    with create_artifact(output, "gate", config_digest=context.config_digest, parents=context.parents) as folder:
-        gate.save(folder)
-        answered = {} if gate.is_on_items else labels
-        pq.write_table(query_table(known.pairs, answered, probability_G), folder / "gate_queries.parquet")
-        write_json(folder / "gate_report.json", report)
-    return {name: value for name, value in report["validation"].items() if isinstance(value, float)} | {
-        "threshold": gate.threshold
-    }
+        report[split] = gate_figures(found, probability_G[found.row_G], gate.threshold, num_bins)
+    return report
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,13 +148,19 @@ class _Known:
 
 
 def _embed(
-    items: Artifact, pairs: ClickedPairs, pretrained: Artifact, config: GateConfig, device: torch.device, context: StageContext
+    items: Artifact,
+    pairs: ClickedPairs,
+    model: SmarModel,
+    tokenizer: TextTokenizer,
+    config: GateConfig,
+    device: torch.device,
+    progress: Progress,
 ) -> _Known:
-    model, tokenizer = open_model(pretrained)
+    """Encode the queries and, where ranks or items are looked at, the catalogue."""
     query_QD = encode_queries(model.query_tower, tokenizer, pairs.queries, batch_size=_BATCH, device=device)
     if config.supervision == "category" and config.side == "query":
         return _Known(pairs, query_QD, None, query_QD)
-    catalogue = encode_catalogue(model, tokenizer, items, batch_size=_BATCH, device=device, progress=context.progress)
+    catalogue = encode_catalogue(model, tokenizer, items, batch_size=_BATCH, device=device, progress=progress)
     if config.side == "query":
         return _Known(pairs, query_QD, catalogue, query_QD)
     both_NF = np.concatenate([catalogue.by_tower["text"], catalogue.by_tower["multimodal"]], axis=1)
