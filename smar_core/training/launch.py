@@ -9,9 +9,11 @@ The processes end with the stage, however it ends: their standard input is a pip
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Mapping
@@ -21,7 +23,7 @@ from typing import Any
 
 from smar_core.artifact import Artifact, write_json
 from smar_core.config import Section
-from smar_core.errors import ArtifactError, DivergedError, UserError
+from smar_core.errors import EXIT_INTERRUPTED, ArtifactError, DivergedError, UserError
 from smar_core.progress import Progress
 from smar_core.stage import StageContext
 
@@ -154,6 +156,17 @@ def run_in_processes(
             f"the training processes ended with exit code {process.returncode} and left no error: see the log above"
         )
     return job.figures()
+
+
+def end_with_starter() -> None:
+    """End this process, from a thread, when its standard input does."""
+    threading.Thread(target=_read_to_end, name="end-with-starter", daemon=True).start()
+
+
+def _read_to_end() -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os._exit(EXIT_INTERRUPTED)
 
 
 def _pass_on(path: Path, progress: Progress) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,12 +9,12 @@ from torch import distributed
 
 from smar_core.artifact import open_artifact
 from smar_core.config import FinetuneConfig, LossConfig, ModelConfig, PretrainConfig, RuntimeConfig, Section
-from smar_core.errors import EXIT_INTERRUPTED, EXIT_OUR_FAULT
+from smar_core.errors import EXIT_OK, EXIT_OUR_FAULT
 from smar_core.progress import SILENT, FileProgress
 from smar_core.stage import StageContext
 from smar_core.training.distributed import join_ranks
 from smar_core.training.finetune import finetune
-from smar_core.training.launch import UNTIL_STDIN_ENDS, Job
+from smar_core.training.launch import UNTIL_STDIN_ENDS, Job, end_with_starter
 from smar_core.training.pretrain import pretrain
 
 _STAGES: dict[str, Callable[..., dict[str, float]]] = {"pretrain": pretrain, "finetune": finetune}
@@ -39,24 +38,17 @@ def run_job(job: Job) -> None:
     distributed.destroy_process_group()
 
 
-def _end_with_starter() -> None:
-    """End this process when its standard input does."""
-    while os.read(sys.stdin.fileno(), 1024):
-        pass
-    os._exit(EXIT_INTERRUPTED)
-
-
 def main(arguments: list[str]) -> int:
     """Run the job of a job file; returns the exit code."""
     job = Job.read(Path(arguments[0]))
     if UNTIL_STDIN_ENDS in arguments:
-        threading.Thread(target=_end_with_starter, name="end-with-starter", daemon=True).start()
+        end_with_starter()
     try:
         run_job(job)
     except Exception as error:  # whatever it was, the stage must learn of it
         job.leave_error(os.getpid(), error)
         return EXIT_OUR_FAULT
-    return 0
+    return EXIT_OK
 
 
 if __name__ == "__main__":

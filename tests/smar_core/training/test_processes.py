@@ -1,5 +1,7 @@
 """Two processes against one, through the real launcher; each start of them takes seconds, so there are few."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ import torch
 
 from smar_core.artifact import Artifact, open_artifact
 from smar_core.config import LossConfig, ModelConfig, PretrainConfig, RuntimeConfig
-from smar_core.errors import DivergedError, UserError
+from smar_core.errors import EXIT_INTERRUPTED, DivergedError, UserError
 from smar_core.stage import StageContext
 from smar_core.training.launch import Job
 from smar_core.training.model_artifact import open_model
@@ -72,6 +74,12 @@ def test_mistake_found_by_the_processes_reaches_the_user(pretrain_in) -> None:
     """It is the words of the process that failed, not of torchrun."""
     with pytest.raises(UserError, match="nowhere"):
         pretrain_in(2, ModelConfig(**(MODEL.model_dump() | {"query_encoder": "/nowhere"})))
+
+
+def test_process_ends_with_its_starter() -> None:
+    """Its standard input is at its end from the start."""
+    code = "import time; from smar_core.training.launch import end_with_starter; end_with_starter(); time.sleep(60)"
+    assert subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, check=False).returncode == EXIT_INTERRUPTED
 
 
 def test_error_that_was_first_is_raised(tmp_path: Path) -> None:
