@@ -127,7 +127,7 @@ def test_fine_tuning_goes_on_with_the_learned_temperature(finished_run, train, t
     options = {"temperature_mode": "learned", "popularity": "logq", "matryoshka_dims": [8]}
     pretrained = train("pretrained", options, num_steps=5)
     ended = _curve(pretrained)["temperature"][-1]
-    assert ended != pytest.approx(1 / 30, rel=1e-4)
+    assert ended != pytest.approx(1 / 30, rel=1e-2)
     loss = LossConfig.model_validate(options)
     assert continue_temperature(loss, pretrained).temperature == ended
     assert continue_temperature(LossConfig(), pretrained).temperature == 1 / 30
@@ -137,7 +137,7 @@ def test_fine_tuning_goes_on_with_the_learned_temperature(finished_run, train, t
         *(tmp_path / "model", loss, config, RUNTIME, StageContext("", tmp_path / "work")),
     )
     finetuned = open_artifact(tmp_path / "model", "model")
-    assert _curve(finetuned)["temperature"] == pytest.approx([ended] * 2, rel=1e-4)
+    assert _curve(finetuned)["temperature"] == pytest.approx([ended] * 2, rel=1e-3)
     assert open_model(finetuned)[0].config.matryoshka_dims == [8]
 
 
