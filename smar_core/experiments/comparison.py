@@ -130,7 +130,7 @@ class Experiment(Record):
 
     Attributes:
         kind: Whether variants were compared, or settings.
-        preset, settings: What all trials started from.
+        preset, settings: What the trials started from; settings are those of the baseline.
         baseline: The setting that the others are compared with.
         split: Days that were measured.
         num_queries: Queries of each compared slice.
@@ -223,9 +223,9 @@ def compare_trials(kind: Kind, baseline: str, evidences: Sequence[Evidence], que
         queries: The queries that evidences name, by digest.
 
     Raises:
-        UserError: There is none of the baseline, or trials started from different presets, settings, days or queries.
+        UserError: There is none of the baseline, or trials started from different presets, days or queries.
     """
-    preset, settings, split, digest = _in_common(evidences)
+    preset, split, digest = _in_common(evidences)
     rank = rank_settings(baseline, [evidence.trial for evidence in evidences])
     ordered = sorted(evidences, key=lambda evidence: (rank.index(evidence.trial.setting), evidence.trial.seed))
     trained = _Trained(ordered, queries[digest])
@@ -237,7 +237,7 @@ def compare_trials(kind: Kind, baseline: str, evidences: Sequence[Evidence], que
     return Experiment(
         kind=kind,
         preset=preset,
-        settings=settings,
+        settings=next(iter(trained.by_setting[baseline].values())).settings,
         baseline=baseline,
         split=split,
         num_queries={name: len(places) for name, places in trained.places.items()},
@@ -253,12 +253,12 @@ def compare_trials(kind: Kind, baseline: str, evidences: Sequence[Evidence], que
     )
 
 
-def _in_common(evidences: Sequence[Evidence]) -> tuple[str, tuple[str, ...], str, str]:
-    """Return what all trials must share: preset, settings, days, and the digest of the queries."""
-    found = {(e.preset, e.settings, e.split, e.queries) for e in evidences}
+def _in_common(evidences: Sequence[Evidence]) -> tuple[str, str, str]:
+    """Return what all trials must share: preset, days, and the digest of the queries."""
+    found = {(e.preset, e.split, e.queries) for e in evidences}
     if len(found) != 1:
         raise UserError(
-            f"the {len(evidences)} trials started from {len(found)} different combinations of preset, settings, days and queries",
+            f"the {len(evidences)} trials started from {len(found)} different combinations of preset, days and queries",
             "name another folder with --results",
         )
     return found.pop()

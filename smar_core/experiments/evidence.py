@@ -238,20 +238,21 @@ def split_recorded(plan: Plan, folder: Path, data: str) -> tuple[list[Trial], li
             missing.append(trial)
             continue
         config = plan.configure(trial)
-        _check_same_experiment(plan, evidence, config.evaluate.split, evidence_file(folder, trial))
-        changed = changed_keys(evidence.config, config) + (["data"] if evidence.data_digest != data else [])
+        changed = changed_keys(evidence.config, config)
+        _check_same_experiment(plan, evidence, config.evaluate.split, changed, evidence_file(folder, trial))
+        changed += ["data"] if evidence.data_digest != data else []
         if changed:
             told.append(f"{trial.name}: recorded with other {', '.join(changed)}; it is run again and replaced")
         (missing if changed else recorded).append(trial)
     return recorded, missing, told
 
 
-def _check_same_experiment(plan: Plan, evidence: Evidence, split: str, path: Path) -> None:
-    for name, then, now in (
-        ("preset", evidence.preset, plan.preset),
-        ("settings", " ".join(evidence.settings) or "none", " ".join(plan.settings) or "none"),
-        ("days", evidence.split, split),
-    ):
+def _check_same_experiment(plan: Plan, evidence: Evidence, split: str, changed: list[str], path: Path) -> None:
+    """Refuse a file of another experiment. Other ``--set`` count when they change a figure: a number of workers does not."""
+    named = [("preset", evidence.preset, plan.preset), ("days", evidence.split, split)]
+    if changed:
+        named.append(("settings", " ".join(evidence.settings) or "none", " ".join(plan.settings) or "none"))
+    for name, then, now in named:
         if then != now:
             raise UserError(f"{path} has the {name} {then}, this experiment {now}", "name another folder with --results")
 

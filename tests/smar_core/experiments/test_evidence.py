@@ -97,13 +97,19 @@ def test_trial_of_other_data_or_settings_is_run_again_and_it_is_said(tmp_path: P
     [
         (plan_ablation("study", [], ["smar"], [0]), "preset demo"),
         (plan_ablation("demo", ["pretrain.num_steps=3"], ["smar"], [0]), "settings none"),
-        (plan_sweep("demo", [], ["loss.alpha=2"], [0]), "settings none"),
+        (plan_sweep("demo", [], ["loss.alpha=2"], [0]), "days test"),
     ],
 )
 def test_file_of_another_experiment_is_never_replaced(other: Plan, names: str, tmp_path: Path) -> None:
     write_evidence(tmp_path, make_evidence(SMAR, VALUES), QUERIES)
     with pytest.raises(UserError, match=names):
         split_recorded(other, tmp_path, "data")
+
+
+def test_settings_that_change_no_figure_are_no_other_experiment(tmp_path: Path) -> None:
+    write_evidence(tmp_path, make_evidence(SMAR, VALUES), QUERIES)
+    plan = plan_ablation("demo", ["runtime.num_workers=1"], ["smar"], [0])
+    assert split_recorded(plan, tmp_path, "data") == ([SMAR], [], [])
 
 
 def test_values_and_slices_of_an_evaluation_follow_the_ids(tmp_path: Path) -> None:
