@@ -80,14 +80,14 @@ def measure_groupings(job: Job, arguments: argparse.Namespace) -> Results:
 
 
 def measure_rivals(job: Job, arguments: argparse.Namespace) -> Results:
-    """Run every race on the same data, with square pictures."""
+    """Run every race on the same data, with one square picture an item: CLIP takes no other."""
     from benchmarks.rivals import RACES, run_race
 
-    square = f"prepare.image_height_px={job.config.prepare.image_width_px}"
-    _prepare(Job(job.items, job.clicks, job.folder, override_config(job.config, [square])))
+    pictures = [f"prepare.image_height_px={job.config.prepare.image_width_px}", "prepare.max_views=1"]
+    _prepare(Job(job.items, job.clicks, job.folder, override_config(job.config, pictures)))
     results = {}
     for race in RACES:
-        config = load_config(arguments.preset, [*arguments.settings, square], variant=race.variant)
+        config = load_config(arguments.preset, [*arguments.settings, *pictures], variant=race.variant)
         own = Job(job.items, job.clicks, job.folder, config)
         for name, figures in run_race(race, own, arguments.packages.resolve(), arguments.rounds).items():
             results[f"{race.title}: {name}"] = figures

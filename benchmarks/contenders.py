@@ -194,6 +194,8 @@ def _clip(job: Job) -> Any:
         "num_hidden_layers": model.num_query_layers,
         "vocab_size": job.config.prepare.vocab_size,
         "max_position_embeddings": model.max_query_tokens,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
     }
     vision = sizes | {
         "num_hidden_layers": model.num_image_layers,

@@ -122,7 +122,7 @@ def run_race(race: Race, job: Job, packages: Path, num_rounds: int) -> dict[str,
 
     Args:
         race: Who runs.
-        job: With prepared data and the race's variant in its config; pictures are square, as CLIP needs.
+        job: With prepared data and the race's variant in its config; an item has one square picture, as CLIP needs.
         packages: Folder with what ``benchmarks/requirements.txt`` names.
         num_rounds: Counted rounds.
 
