@@ -13,7 +13,7 @@ So the entropy of the weights is added to what is maximised, times ``loss.weight
 proportion to exp(-L / weight_entropy): a part that is harder by one ``weight_entropy`` has 1 / e of the weight. Large values
 keep the weights equal, 0 lets them collapse. In ``uncertainty`` the term s has that office.
 
-Cost: nothing that can be measured beside the towers. Left out: weights that look at the item's embedding or at gradients.
+Cost: a softmax over B x K numbers a step. Left out: weights that look at the item's embedding or at gradients.
 Shapes: B pairs, K parts, D embed_dim, C categories.
 """
 
@@ -37,7 +37,6 @@ class LearnedWeights(nn.Module):
 
     def __init__(self, start: Mapping[ItemTower, float]) -> None:
         super().__init__()
-        self.towers = tuple(start)
         self.register_buffer("log_start_K", torch.tensor(list(start.values())).log(), persistent=False)
 
     def forward(self, losses_BK: Tensor, counts_BK: Tensor, query_BD: Tensor, item_B: Tensor) -> tuple[Tensor, Tensor]:
