@@ -142,8 +142,9 @@ def run_in_processes(
         str(context.work),
         dict(context.parents),
     )
-    torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"]
-    command = [sys.executable, "-m", *torchrun, "-m", WORKER, str(job.write()), UNTIL_STDIN_ENDS]
+    file = job.write()
+    torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}", f"--log-dir={job.folder / 'log'}"]
+    command = [sys.executable, "-m", *torchrun, "-m", WORKER, str(file), UNTIL_STDIN_ENDS]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         try:
             while process.poll() is None:
