@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from smar_core.experiments.comparison import MEASURES, Axis, Cell, Difference, Experiment
+from smar_core.experiments.comparison import MEASURES, Axis, Cell, Difference, Experiment, Row
+from smar_core.experiments.evidence import MEASURE
 
 SLICE_NAMES = {"overall": "all queries", "fashion": "fashion", "not_fashion": "not fashion"}
 _NONE = "\N{EN DASH}"
@@ -32,7 +33,7 @@ class Table:
 
 def make_tables(experiment: Experiment) -> list[Table]:
     """Return the tables of an experiment: measures, then what was compared."""
-    tables = [_measures(experiment)]
+    tables = [_recall(experiment), _precision(experiment)]
     if experiment.differences:
         title = f"Difference to {experiment.baseline} in R@50, points"
         tables.append(_differences(title, experiment.differences, "Holm's correction is over the rows of a column."))
@@ -64,7 +65,8 @@ def write_table(path: Path, experiment: Experiment) -> None:
 def describe(experiment: Experiment) -> str:
     """Return one sentence about what was trained and measured."""
     num_trials = sum(len(row.seeds) for row in experiment.rows)
-    settings = f" with {' '.join(experiment.settings)}" if experiment.settings else ""
+    shown = [setting for setting in experiment.settings if not setting.startswith("evaluate.split=")]
+    settings = f" with {' '.join(shown)}" if shown else ""
     counts = ", ".join(f"{SLICE_NAMES[name]} {count:,}" for name, count in experiment.num_queries.items())
     days = {"test": "test days", "validation": "validation days"}[experiment.split]
     return (
@@ -94,26 +96,40 @@ def probability(value: float) -> str:
     return "p=1" if value >= 0.9995 else f"p={value:.3f}".replace("0.", ".")
 
 
-def _measures(experiment: Experiment) -> Table:
+def _recall(experiment: Experiment) -> Table:
     slices = list(experiment.num_queries)
-    columns = ["", "seeds", *(f"{measure} {SLICE_NAMES[name]}" for measure in MEASURES for name in slices), "minutes"]
-    rows = []
-    for row in experiment.rows:
-        cells = [_value(row.measures[name].get(measure)) for measure in MEASURES for name in slices]
-        for place, name in enumerate(slices):  # R@50 comes first
-            if name in row.deviation:
-                cells[place] += f" ±{100 * row.deviation[name]:.1f}"
-        seeds = ", ".join(map(str, row.seeds))
-        rows.append((row.setting, seeds, *cells, f"{row.seconds / 60:.1f}" if row.seconds else _NONE))
+    rows = [
+        (
+            row.setting,
+            ", ".join(map(str, row.seeds)),
+            *(_value(row, MEASURE, name) for name in slices),
+            f"{row.seconds / 60:.1f}" if row.seconds else _NONE,
+        )
+        for row in experiment.rows
+    ]
     note = (
-        "Means over queries and seeds, R@50 with its 95% bootstrap interval over queries and, after ±, the standard deviation "
-        "between seeds in points. F1@50 is made of the two means. Minutes: all stages of a training, prepared data aside."
+        "Means over queries and seeds, with the 95% bootstrap interval over queries and, after ±, the standard deviation "
+        "between seeds in points. Minutes: all stages of a training, prepared data aside."
     )
-    return Table("Measures", tuple(columns), tuple(rows), note)
+    return Table(MEASURE, ("", "seeds", *(SLICE_NAMES[name] for name in slices), "minutes"), tuple(rows), note)
 
 
-def _value(cell: Cell | None) -> str:
-    return _NONE if cell is None else f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]"
+def _precision(experiment: Experiment) -> Table:
+    others = [(measure, name) for measure in MEASURES if measure != MEASURE for name in experiment.num_queries]
+    rows = [(row.setting, *(_value(row, measure, name) for measure, name in others)) for row in experiment.rows]
+    columns = ("", *(f"{measure} {SLICE_NAMES[name]}" for measure, name in others))
+    return Table("P@50 and F1@50", columns, tuple(rows), "Means over queries and seeds. F1@50 is made of the two means.")
+
+
+def _value(row: Row, measure: str, slice_name: str) -> str:
+    """Return a value; R@50, which is compared, with its interval and its spread between seeds."""
+    cell = row.measures[slice_name].get(measure)
+    if cell is None:
+        return _NONE
+    if measure != MEASURE:
+        return f"{cell.value:.3f}"
+    spread = f" ±{100 * row.deviation[slice_name]:.1f}" if slice_name in row.deviation else ""
+    return f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]{spread}"
 
 
 def _differences(title: str, differences: Sequence[Difference], family: str) -> Table:

@@ -10,7 +10,8 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from components.image import IMAGE
 from components.record import STAGE_OUTPUTS
-from pipelines.compile import PIPELINES, compile_pipeline, compiled
+from pipelines.cli import invoke
+from pipelines.compile import PIPELINES, compiled
 from pipelines.training_run import pipeline_arguments
 from smar_core.config import PRESETS, STAGE_SECTIONS, load_config
 from smar_core.data.sources import Sources
@@ -31,10 +32,11 @@ def any_spec(request: pytest.FixtureRequest) -> dict[str, Any]:
     return load(request.param)
 
 
-@pytest.mark.parametrize("name", PIPELINES)
-def test_committed_pipeline_is_the_compiled_one(name: str, tmp_path: Path) -> None:
-    compile_pipeline(name, tmp_path / "pipeline.yaml")
-    assert (tmp_path / "pipeline.yaml").read_text() == compiled(name).read_text(), "run: smar compile"
+def test_committed_pipelines_are_the_compiled_ones(tmp_path: Path) -> None:
+    assert invoke(["compile", "--out", str(tmp_path)]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(compiled(name).name for name in PIPELINES)
+    for name in PIPELINES:
+        assert compiled(name, tmp_path).read_text() == compiled(name).read_text(), "run: smar compile"
 
 
 def test_is_a_valid_pipeline_spec(any_spec: dict[str, Any]) -> None:

@@ -51,14 +51,16 @@ def read(page: str) -> _Reader:
 def test_tables_of_an_ablation() -> None:
     tables = make_tables(ablation())
     assert [table.title for table in tables] == [
-        "Measures",
+        "R@50",
+        "P@50 and F1@50",
         "Difference to smar in R@50, points",
         "smar less dpsr in R@50, points",
     ]
-    measures, differences, _ = tables
-    assert [row[0] for row in measures.rows] == ["smar", "smar-nc", "dpsr"]
-    assert measures.rows[0][1] == "0, 1"
-    assert measures.rows[0][2].startswith("0.562 [") and measures.rows[0][2].endswith("±8.8")
+    recall, precision, differences, _ = tables
+    assert [row[0] for row in recall.rows] == [row[0] for row in precision.rows] == ["smar", "smar-nc", "dpsr"]
+    assert recall.rows[0][1] == "0, 1"
+    assert recall.rows[0][2].startswith("0.562 [") and recall.rows[0][2].endswith("±8.8")
+    assert precision.rows[0][1:3] == ("0.562", "0.625")
     assert differences.rows[0][2].startswith("\N{MINUS SIGN}25.0 [") and ", p=" in differences.rows[0][2]
 
 
@@ -72,7 +74,7 @@ def test_tables_of_a_sweep_end_with_the_choice(swept: Experiment) -> None:
 
 def test_markdown_has_a_row_a_setting() -> None:
     text = as_markdown(ablation())
-    assert sum(line.startswith("| dpsr |") for line in text.splitlines()) == 2
+    assert sum(line.startswith("| dpsr |") for line in text.splitlines()) == 3
     heads = [line for line in text.splitlines() if line.startswith("| ---")]
     assert len(heads) == len(make_tables(ablation()))
 
