@@ -35,4 +35,4 @@ class ArtifactError(RuntimeError):
 
 
 class DivergedError(RuntimeError):
-    """Training produced a value that is not finite."""
+    """Training went wrong: a value that is not finite, or a loss far above its start for long."""

@@ -58,7 +58,7 @@ def finetune(
         Validation figures of the best step, and counts.
 
     Raises:
-        DivergedError: The loss is not finite.
+        DivergedError: The training went wrong, as ``StabilityWatch`` finds.
     """
     if ranks.size != runtime.num_processes:
         inputs = {"items": items, "clicks": clicks, "pretrained": pretrained, "gate": gate}

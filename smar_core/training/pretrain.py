@@ -51,7 +51,7 @@ def pretrain(
 
     Raises:
         UserError: No training pair, or a checkpoint that does not fit.
-        DivergedError: The loss is not finite.
+        DivergedError: The training went wrong, as ``StabilityWatch`` finds.
     """
     if ranks.size != runtime.num_processes:
         inputs = {"items": items, "clicks": clicks, "tokenizer": tokenizer, "synthetic": synthetic}
