@@ -43,7 +43,7 @@ def ablated(finished: Shop) -> Shop:
     """The shop of a finished ``smar run``, after an ablation that was interrupted in its second trial and started again."""
     known = finished.runs()
     process = finished.start(arguments(finished, "ablate", "ablation", "--variants", "smar,dpsr"))
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not any((run / "side/trials/dpsr-0/pretrain.progress.json").is_file() for run in finished.runs() if run not in known):
         assert time.monotonic() < deadline and process.poll() is None, finished.latest_log()
         time.sleep(0.05)
