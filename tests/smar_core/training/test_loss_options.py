@@ -21,7 +21,7 @@ from smar_core.training.pretrain import pretrain, top_categories
 from smar_core.training.sampler import PairSampler
 
 RUNTIME = RuntimeConfig(num_threads=1, device="cpu")
-MODEL = ModelConfig(hidden_size=24, embed_dim=16, feed_forward_size=32, num_query_layers=1, num_image_layers=1)
+MODEL = ModelConfig(patch_size_px=8, hidden_size=24, embed_dim=16, feed_forward_size=32, num_query_layers=1, num_image_layers=1)
 WEIGHTS = ("per_category", "uncertainty", "per_pair")
 OPTIONS: dict[str, dict[str, Any]] = {
     **{kind: {"weights": kind} for kind in WEIGHTS},

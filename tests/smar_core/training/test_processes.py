@@ -15,7 +15,9 @@ from smar_core.training.launch import Job
 from smar_core.training.model_artifact import open_model
 from smar_core.training.pretrain import pretrain
 
-MODEL = ModelConfig(hidden_size=24, embed_dim=16, feed_forward_size=32, num_query_layers=1, num_image_layers=1, dropout=0.0)
+MODEL = ModelConfig(
+    patch_size_px=8, hidden_size=24, embed_dim=16, feed_forward_size=32, num_query_layers=1, num_image_layers=1, dropout=0.0
+)
 CONFIG = PretrainConfig(
     batch_size=7,
     queries_per_item=2,

@@ -19,7 +19,9 @@ from smar_core.training.pretrain import pretrain
 from smar_core.training.validation import recall
 
 RUNTIME = RuntimeConfig(num_threads=1, device="cpu")
-MODEL = ModelConfig(hidden_size=24, embed_dim=16, feed_forward_size=32, num_query_layers=1, num_image_layers=1, dropout=0.0)
+MODEL = ModelConfig(
+    patch_size_px=8, hidden_size=24, embed_dim=16, feed_forward_size=32, num_query_layers=1, num_image_layers=1, dropout=0.0
+)
 CPU = torch.device("cpu")
 
 
