@@ -33,6 +33,9 @@ from smar_core.schemas import SPLITS
 
 _LINE_STYLES = {"text": "text", "image": "image", "multimodal": "multimodal"}
 """CSS class of a curve; any other one is drawn in the colour of the text."""
+Points = list[tuple[float, float]]
+"""(step, value) of a curve."""
+
 _STAGE_NAMES = {"pretrain": "Pre-training", "finetune": "Fine-tuning"}
 
 
@@ -158,30 +161,31 @@ def _training(stage: str, data: ReportData) -> dict[str, Any]:
     """Return what the page says of one training stage: its charts and its figures."""
     record = data.training[stage]
     series = _series(data.curves[stage]) if stage in data.curves else {}
-    losses = {_short(name): points for name, points in series.items() if name.startswith("loss_")}
-    losses = losses or {name: points for name, points in series.items() if name == "loss"}
-    looks = {name.rsplit("_", 1)[1]: points for name, points in series.items() if name.startswith("validation_R@50_")}
-    kept = record.get("best_step")
-    return {
-        "name": _STAGE_NAMES[stage],
-        "record": record,
-        "loss_chart": charts.draw_lines(f"{_STAGE_NAMES[stage]}: losses", "loss", losses, _LINE_STYLES, kept),
-        "validation_chart": charts.draw_lines(f"{_STAGE_NAMES[stage]}: validation days", "R@50", looks, _LINE_STYLES, kept),
+    drawn = {
+        ("losses", "loss"): _parts(series, "loss_") or _parts(series, "loss"),
+        ("validation days", "R@50"): _parts(series, "validation_R@50_"),
+        ("learned weights of the losses", "weight"): _parts(series, "weight_"),
+        ("learned temperature", "temperature"): _parts(series, "temperature"),
     }
+    made = [
+        charts.draw_lines(f"{_STAGE_NAMES[stage]}: {title}", y_label, lines, _LINE_STYLES, record.get("best_step"))
+        for (title, y_label), lines in drawn.items()
+    ]
+    return {"name": _STAGE_NAMES[stage], "record": record, "charts": [chart for chart in made if chart is not None]}
 
 
-def _short(name: str) -> str:
-    """Return the legend's word for a loss.
+def _parts(series: Mapping[str, Points], prefix: str) -> dict[str, Points]:
+    """Return the curves whose name begins with a prefix, by the rest of it; by the whole name where nothing is left.
 
-    >>> _short("loss_text")
-    'text'
+    >>> _parts({"loss": [(0, 3.0)], "loss_text": [(0, 1.0)]}, "loss_")
+    {'text': [(0, 1.0)]}
     """
-    return name.removeprefix("loss_")
+    return {name.removeprefix(prefix) or name: points for name, points in series.items() if name.startswith(prefix)}
 
 
-def _series(curve: pa.Table) -> dict[str, list[tuple[float, float]]]:
+def _series(curve: pa.Table) -> dict[str, Points]:
     """Group a curve table by name, in order of first appearance."""
-    series: dict[str, list[tuple[float, float]]] = {}
+    series: dict[str, Points] = {}
     for row in curve.select(["step", "name", "value"]).to_pylist():
         series.setdefault(row["name"], []).append((row["step"], row["value"]))
     return series

@@ -484,3 +484,18 @@ def test_splits_are_shown_in_order_of_time() -> None:
 
 def test_equal_data_gives_equal_text() -> None:
     assert render_report(made_up_report()) == render_report(made_up_report())
+
+
+def test_what_a_loss_learned_is_drawn() -> None:
+    """Weights and temperature have charts of their own where training logged them, and none where it did not."""
+    report = made_up_report()
+    logged = [
+        (step, name, 1.0 / step)
+        for step in (1, 2)
+        for name in ("loss", "loss_text", "weight_text", "weight_image", "temperature")
+    ]
+    columns = [pa.array(column) for column in zip(*logged, strict=True)]
+    learned = pa.table(columns, names=["step", "name", "value"]).cast(schemas.CURVE)
+    page = render_report(dataclasses.replace(report, curves={**report.curves, "pretrain": learned}))
+    assert "Pre-training: learned weights of the losses" in page and "Pre-training: learned temperature" in page
+    assert "learned weights" not in render_report(report)
