@@ -121,7 +121,7 @@ def evaluate(
 
     views, scores = list(click_views), summarise_views([*click_views, *synthetic_views], config)
     scores["traffic"] = summarise_traffic(clicks_view, test.num_clicks, config)
-    scores["ann"] = measure_ann(rank_ann(opened, encoded, depth), rankings, test, slices, config)
+    scores["ann"] = measure_ann(rank_ann(opened, encoded, depth), rankings, test.qrels, slices, config)
     scores["queries"] = {
         "split": config.split,
         "num_test": len(test.queries) + test.num_excluded,

@@ -4,7 +4,7 @@ The measures are those of trec_eval (tests compare them with pytrec_eval and ir_
 P@K = hits / K, nDCG@K with the grade itself as gain, discounted by log2(rank + 1), RR@K = 1 / rank of the first hit.
 F1@K is the paper's: the harmonic mean of the *averaged* P@K and R@K (PAPER.md 15), so it has no value for a single query.
 Unlike trec_eval, which orders ties by document id downwards, the order of the run stands; ties were settled when it was made.
-A query that a run does not answer scores 0. Left out: traffic-weighted means and measures of users' time.
+A query that a run does not answer scores 0. Left out: measures of users' time.
 
 Shapes: Q queries, K places of a run, E judged (query, item) entries.
 """

@@ -23,7 +23,7 @@ from smar_core.retrieval.exact import NO_ITEM, Ranking, Rows
 from smar_core.schemas import PER_QUERY, SLICES
 
 ANN_CUTOFF = 50
-EXACT_SYSTEM = {modality: system for system, modality in MODALITY.items()}
+EXACT_SYSTEM: Mapping[str, str] = {**{modality: system for system, modality in MODALITY.items()}, "gated": "model"}
 """The system that searches the same embeddings exactly."""
 
 TRAFFIC_SLICES = ("overall", "fashion", "not_fashion", "seen_query", "unseen_query")
@@ -90,12 +90,12 @@ def summarise_traffic(view: Measured, num_clicks: Counts, config: EvaluateConfig
 def measure_ann(
     ann: Mapping[str, Ranking],
     exact: Mapping[str, Ranking],
-    test: ClickTest,
+    qrels: Qrels,
     slices: Mapping[str, Mask],
     config: EvaluateConfig,
 ) -> dict[str, Any]:
     """Return how much of the exact top 50 each index finds, and how good the routed search is with them."""
-    measures = {"model": measure_run(ann["model"].rows_QK, test.qrels, config.cutoffs)}
+    measures = {"model": measure_run(ann["model"].rows_QK, qrels, config.cutoffs)}
     result: dict[str, Any] = {"model": summarise(measures, slices, (), config)[0]["model"]}
     for modality, system in EXACT_SYSTEM.items():
         if modality not in ann:

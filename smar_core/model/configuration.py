@@ -12,6 +12,9 @@ class SmarConfig(PreTrainedConfig):
     (as a dict with ``model_type``) of the ``AutoModel`` that the tower started from: its weights are saved with ours, so
     loading never asks for the original checkpoint again. ``matryoshka_dims`` are the lengths, below ``embed_dim``, to which an
     embedding may be cut: the last training's ``loss.matryoshka_dims``.
+
+    The defaults are no recommendation (``smar_core.config`` has those). A value that equals its default is not written to
+    config.json: another default would change what models saved before are.
     """
 
     model_type = "smar"

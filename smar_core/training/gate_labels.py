@@ -8,10 +8,10 @@ the whole catalogue by S_t and by S_m of the pre-trained model, and s(r) = 1 / (
     u = 1/2 + (s(r_m) - s(r_t)) / 2,
 
 so 0.5 where both find it equally well, towards 1 where only S_m finds it. Differences of log ranks, of reciprocal ranks and of
-hits within 50 were tried too: s orders the validation queries best by what they gain. The training queries were trained on,
-so both ranks are better than those of unseen queries; the label reads their difference alone, which hardly moves: at preset
-``small`` R@50 of S_t and S_m is .830 and .882 on the training days, .708 and .763 on the validation days. Labels from one
-half of the validation days would be free of that, but of 850 queries instead of 4,963.
+hits within 50 were tried too, and s ordered the validation queries of one model best by what they gain. The training queries
+were trained on, so both ranks are better than those of unseen queries; the label reads their difference alone, which hardly
+moves: a model of preset ``small`` had an R@50 of S_t and S_m of .830 and .882 on the training days, .708 and .763 on the
+validation days. Labels from one half of the validation days would be free of that, but of 850 queries instead of 4,963.
 
 Shapes: P clicked pairs, G labelled groups (queries or items), N items.
 """

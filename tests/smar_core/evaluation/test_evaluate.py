@@ -13,9 +13,12 @@ from smar_core.artifact import Artifact, open_artifact
 from smar_core.config import EvaluateConfig, ExportConfig, RuntimeConfig
 from smar_core.errors import ArtifactError, UserError
 from smar_core.evaluation.evaluate import evaluate
+from smar_core.evaluation.measures import Qrels
 from smar_core.evaluation.runs import read_qrels, read_run
 from smar_core.evaluation.shelf import encode_jpeg
 from smar_core.evaluation.testset import load_click_test
+from smar_core.evaluation.views import measure_ann
+from smar_core.retrieval.exact import NO_ITEM, Ranking
 from smar_core.retrieval.export import export_embeddings
 from smar_core.stage import StageContext
 from smar_core.text import query_id
@@ -330,3 +333,13 @@ def test_judgments_of_other_queries_leave_the_counts_alone(finished_run, tmp_pat
     assert all(isinstance(count, int) for count in judged.values())
     assert "judgments" not in evaluation.read_table("per_query")["source"].to_pylist()
     assert "There is nothing to measure" in (evaluation.path / "page.html").read_text(encoding="utf-8")
+
+
+def test_the_one_index_of_an_item_gate_is_measured_too() -> None:
+    """What an item gate's single index loses was never reported: its name was no system's embeddings."""
+    rows = np.array([[0, 1] + [NO_ITEM] * 98, [1, 0] + [NO_ITEM] * 98], dtype=np.int32)
+    ranking = Ranking(rows, np.zeros((2, 100), dtype=np.float32))
+    qrels = Qrels.build(2, np.array([0, 1]), np.array([0, 1]), np.ones(2))
+    slices = {"overall": np.ones(2, dtype=bool)}
+    scores = measure_ann({"model": ranking, "gated": ranking}, {"model": ranking}, qrels, slices, EvaluateConfig())
+    assert scores["gated"]["recall@50"]["value"] == 1.0
