@@ -1,10 +1,11 @@
 """Stops a training that has gone wrong, and says what was seen and what to try.
 
-Three things end it: a loss that is not finite, a gradient that is not (before the optimiser spreads it into the weights), and a
-loss that stays far above where it began: ``PATIENCE`` steps in a row, each above ``FACTOR`` times the mean of the first
-``NUM_FIRST`` losses. A contrastive loss falls from its start, also after hard negatives were mined anew, so this rule waits for
-what no sound training does; spikes it leaves alone. Left out: going back to a checkpoint by itself with a lower rate, which
-would hide the cause.
+Three things end it: a loss that is not finite, a gradient that is not (before the optimiser spreads it into the weights), and
+losses that stay far above where they began: ``PATIENCE`` steps in a row, each above ``FACTOR`` times the mean of the first
+``NUM_FIRST`` steps. A contrastive loss falls from its start, also after hard negatives were mined anew, so this rule waits for
+what no sound training does; spikes it leaves alone. It looks at the sum of L_t, L_i and L_m as they are: each is 0 at least,
+while learned weights add a term that takes the total below 0, where three times the start says nothing.
+Left out: going back to a checkpoint by itself with a lower rate, which would hide the cause.
 """
 
 import math
@@ -47,24 +48,24 @@ class StabilityWatch:
 
         Args:
             step: Number of the step, from 1.
-            figures: ``loss`` and its parts.
+            figures: ``loss``, its parts by names that begin with ``loss_``, and what is learned.
             learning_rate: Of the step.
 
         Raises:
-            DivergedError: It is not finite, or far above its start for long.
+            DivergedError: It is not finite, or the sum of its parts is far above its start for long.
         """
         loss = figures["loss"]
         if not math.isfinite(loss):
             raise DivergedError(self._say(f"the loss is {loss} at step {step}", step, figures, learning_rate))
+        total = sum(value for name, value in figures.items() if name.startswith("loss_"))
         if len(self._first) < NUM_FIRST:
-            self._first.append(loss)
+            self._first.append(total)
             return
         start = mean(self._first)
-        self._num_high = self._num_high + 1 if loss > FACTOR * start else 0
+        self._num_high = self._num_high + 1 if total > FACTOR * start else 0
         if self._num_high >= PATIENCE:
-            seen = (
-                f"the loss is {loss:.4g} at step {step} and for {PATIENCE} steps above {FACTOR:g} times its start ({start:.4g})"
-            )
+            height = f"for {PATIENCE} steps above {FACTOR:g} times its start ({start:.4g})"
+            seen = f"the sum of the losses is {total:.4g} at step {step} and {height}"
             raise DivergedError(self._say(seen, step, figures, learning_rate))
 
     def check_gradient(self, step: int, norm: float, figures: Mapping[str, float], learning_rate: float) -> None:
@@ -88,7 +89,10 @@ class StabilityWatch:
         advice = []
         if broken and any(name.startswith("loss_") for name in finite):
             advice.append(f"only {', '.join(broken)} broke, so look at that tower's input first")
-        if self._has_risen():
+        if not self._norms:
+            advice.append("nothing had moved yet: set runtime.precision=float32, or raise loss.temperature")
+            advice.append("else look at the data and at the weights it starts from")
+        elif self._has_risen():
             advice.append("gradients rose before it: lower learning_rate or raise warmup_share")
             if self._config.max_grad_norm > max(self._norms):
                 advice.append(f"lower max_grad_norm ({self._config.max_grad_norm:g}), which clipped none of them")
