@@ -44,8 +44,8 @@ def log_inclusion(
     """Return the log of each item's probability to be in a batch [N].
 
     A batch is a window of T pairs in a shuffled row of P true pairs, in groups of an item: a group of g pairs is touched by it
-    with probability (T + g - 1) / P. The synthetic pairs that do not top up those groups go to items in turn. An item that no
-    pair holds is in no batch; it is given the least probability of the others.
+    with probability (T + g - 1) / P, by an empty one (T = 0) with none. The synthetic pairs that do not top up those groups go
+    to items in turn. An item of which no pair is drawn is in no batch; it is given the least probability of the others.
 
     Args:
         true, synthetic: The pairs.
@@ -57,7 +57,8 @@ def log_inclusion(
     rest_N = num_true_N % queries_per_item
 
     def touched(group_size: int | NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.minimum(1.0, (num_true_a_batch + np.asarray(group_size) - 1) / len(true.item))
+        num_places = (num_true_a_batch + np.asarray(group_size) - 1) * (num_true_a_batch > 0)
+        return np.minimum(1.0, num_places / len(true.item))
 
     absent_N = (1 - touched(queries_per_item)) ** (num_true_N // queries_per_item) * np.where(rest_N, 1 - touched(rest_N), 1.0)
     has_synthetic_N = num_synthetic_N > 0

@@ -48,6 +48,16 @@ def test_synthetic_pairs_by_hand() -> None:
     assert np.exp(found) == pytest.approx(1 - np.multiply(absent_true, absent_synthetic), rel=1e-6)
 
 
+def test_batches_without_true_pairs_by_hand() -> None:
+    """Was (2 - 1) / 6 higher for every group of two: a window of no pairs touches none. One synthetic query a batch, two items in
+    turn with two and one to give: 1 / 1.5 / 2 = 1/3 of them are in a batch; the third item, of which nothing is drawn, as they.
+    """
+    found = log_inclusion(
+        _true([4, 0, 2]), _synthetic([2, 1, 0]), num_true_a_batch=0, num_synthetic_a_batch=1, queries_per_item=2
+    )
+    assert np.exp(found) == pytest.approx([1 / 3, 1 / 3, 1 / 3], rel=1e-6)
+
+
 @pytest.mark.parametrize("synthetic_share", [0.0, 0.5])
 def test_agrees_with_batches_that_were_drawn(synthetic_share: float) -> None:
     """Items in one batch of fifty and items in most: counted in 2000 batches, no probability is off by a tenth of itself."""
