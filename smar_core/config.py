@@ -39,6 +39,21 @@ class Section(BaseModel):
         return value
 
 
+def _refuse_ignored(section: Section, names: Iterable[str], because: str, remedy: str) -> None:
+    """Raise ValueError for a setting that nothing would read; one at its default counts as not given.
+
+    Args:
+        section: The section that is validated.
+        names: Fields that play no part.
+        because: The field, and its value, that leaves them none.
+        remedy: What would give them a part.
+    """
+    for name in names:
+        value = getattr(section, name)
+        if value != type(section).model_fields[name].default:
+            raise ValueError(f"{name} ({value}) plays no part in {because}: leave {name} out, or {remedy}")
+
+
 class PrepareConfig(Section):
     """Data preparation: cleaning, images, splits, tokenizer."""
 
@@ -190,6 +205,14 @@ class LossConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_ignored(self) -> "LossConfig":
+        unused, other = ("temperature", "info_nce") if self.kind == "hinge" else ("margin", "hinge")
+        _refuse_ignored(self, [unused], f"kind {self.kind}", f"set kind to {other}")
+        if self.weights in ("fixed", "uncertainty"):
+            _refuse_ignored(self, ["weight_entropy"], f"weights {self.weights}", "set weights to per_category or per_pair")
+        return self
+
+    @model_validator(mode="after")
     def _check_matryoshka(self) -> "LossConfig":
         if len(set(self.matryoshka_dims)) < len(self.matryoshka_dims):
             raise ValueError(f"matryoshka_dims {list(self.matryoshka_dims)} names a length twice: name each once")
@@ -229,6 +252,13 @@ class OptimiserConfig(Section):
                 f"batch_size ({self.batch_size}) must be above queries_per_item ({self.queries_per_item}), else a batch "
                 f"holds one item and no negative: choose at least {2 * self.queries_per_item}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_mining(self) -> "OptimiserConfig":
+        if not self.hard_negatives:
+            names = ("mine_every_steps", "hard_negative_depth", "hard_negative_margin")
+            _refuse_ignored(self, names, "hard_negatives 0", "set hard_negatives above 0")
         return self
 
 
@@ -386,6 +416,7 @@ class PipelineConfig(Section):
                 )
         self._check_parts()
         self._check_lengths()
+        self._check_popularity()
         return self
 
     def _check_lengths(self) -> None:
@@ -406,6 +437,15 @@ class PipelineConfig(Section):
             raise ValueError(
                 f"{name} ({length}) must divide by export.pq_num_codes ({self.export.pq_num_codes}): choose a divisor"
             )
+
+    def _check_popularity(self) -> None:
+        """The correction knows how the sampler draws items, not how likely one is to be mined."""
+        for stage, config in (("pretrain", self.pretrain), ("finetune", self.finetune)):
+            if self.loss.popularity == "logq" and config.hard_negatives:
+                raise ValueError(
+                    f"loss.popularity logq does not hold for items that are mined, and {stage}.hard_negatives "
+                    f"({config.hard_negatives}) asks for them: set loss.popularity to none, or hard_negatives to 0"
+                )
 
     def _check_parts(self) -> None:
         """Losses, gate and frozen towers may name only towers that are built."""

@@ -2,9 +2,9 @@
 
 Every ``mine_every_steps`` steps the catalogue is encoded, and the batches of the steps until the next mining are drawn ahead:
 only their queries are searched for, one batch after the other, so the cost does not grow with the number of pairs. The
-candidates go to a file of the work folder, [steps, B, depth] int32, mapped into memory; with the embeddings of the catalogue
-by one tower, that is all the memory it takes. A killed run goes on with the file of its checkpoint's step and thus takes the
-steps of an uninterrupted one.
+candidates go to a file of the work folder, [steps, B, depth] int32, mapped into memory. While it is written, the embeddings of
+the catalogue by every item tower, float32, are in memory too, although one tower ranks: the towers are encoded together. A
+killed run goes on with the file of its checkpoint's step and thus takes the steps of an uninterrupted one.
 
 A batch gets ``hard_negatives`` items as additional columns, each from another pair as far as they suffice. To every other
 query of the batch they are negatives under the same rules as any item (``negatives``).

@@ -4,7 +4,7 @@ In-batch negatives are drawn by how often an item is clicked, not evenly, so an 
 share. Worked out once, from counts, instead of estimated while training goes on (Yi et al. 2019): the sampler is ours, so
 its rule is known. Two simplifications: the groups of an item fall into a batch independently, and the synthetic queries that
 top up a true item's group are taken at their mean. Against counted batches see ``tests/smar_core/training/test_popularity.py``.
-Negatives that the sampler does not draw (mined ones) are not in it.
+Left out: negatives that are mined instead of drawn, which the config therefore refuses beside it.
 
 Shapes: N items of the catalogue.
 """

@@ -81,6 +81,63 @@ def test_a_mistake_is_named_with_its_remedy(override: str, words: tuple[str, ...
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["loss.margin=0.5"], "loss: margin (0.5) plays no part in kind info_nce; leave margin out, or set kind to hinge"),
+        (
+            ["loss.kind=hinge", "loss.temperature=0.1"],
+            "loss: temperature (0.1) plays no part in kind hinge; leave temperature out, or set kind to info_nce",
+        ),
+        (
+            ["loss.weight_entropy=0"],
+            "loss: weight_entropy (0.0) plays no part in weights fixed; leave weight_entropy out, or set weights to per_category "
+            "or per_pair",
+        ),
+        (
+            ["loss.weights=uncertainty", "loss.weight_entropy=2"],
+            "loss: weight_entropy (2.0) plays no part in weights uncertainty",
+        ),
+        (
+            ["pretrain.mine_every_steps=10"],
+            "pretrain: mine_every_steps (10) plays no part in hard_negatives 0; leave mine_every_steps out, or set "
+            "hard_negatives above 0",
+        ),
+        (["finetune.hard_negative_depth=10"], "finetune: hard_negative_depth (10) plays no part in hard_negatives 0"),
+        (["finetune.hard_negative_margin=0.1"], "finetune: hard_negative_margin (0.1) plays no part in hard_negatives 0"),
+    ],
+)
+def test_a_setting_that_would_be_ignored_is_refused(overrides: list[str], message: str) -> None:
+    """Each was taken and did nothing."""
+    with pytest.raises(UserError) as caught:
+        load_config("small", overrides)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["loss.margin=0.1", "finetune.mine_every_steps=250"],
+        ["loss.kind=hinge", "loss.margin=0.5"],
+        ["loss.weights=per_pair", "loss.weight_entropy=0"],
+        ["pretrain.hard_negatives=8", "pretrain.mine_every_steps=10", "pretrain.hard_negative_depth=9"],
+    ],
+)
+def test_a_setting_at_its_default_or_with_what_reads_it_is_taken(overrides: list[str]) -> None:
+    config = load_config("small", overrides)
+    assert parse_config(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+def test_hard_negatives_beside_the_correction_for_popularity_are_refused(stage: str) -> None:
+    """A mined item is in its batch almost for sure, and was corrected as if the sampler had drawn it."""
+    with pytest.raises(UserError) as caught:
+        load_config("small", ["loss.popularity=logq", f"{stage}.hard_negatives=8"])
+    message = str(caught.value)
+    words = "loss.popularity logq", f"{stage}.hard_negatives (8)", "set loss.popularity to none, or hard_negatives to 0"
+    assert all(word in message for word in words), message
+
+
 def test_shares_that_leave_no_training_days_are_refused() -> None:
     with pytest.raises(UserError, match="leave something for training"):
         load_config("demo", ["prepare.test_share=0.5", "prepare.validation_share=0.5"])

@@ -113,9 +113,9 @@ def test_what_shapes_the_figures_is_told_by_key_and_nothing_else_counts() -> Non
 def test_setting_that_is_newer_than_a_file_counts_only_when_it_is_used() -> None:
     """Every new setting would otherwise have called for all trainings again."""
     then = {section: dict(values) for section, values in shaping_values(load_config("demo")).items()}
-    del then["loss"]["margin"]
+    del then["loss"]["alpha"]
     assert changed_keys(then, load_config("demo")) == []
-    assert changed_keys(then, load_config("demo", ["loss.margin=0.5"])) == ["loss.margin"]
+    assert changed_keys(then, load_config("demo", ["loss.alpha=0.5"])) == ["loss.alpha"]
     then["loss"]["gone"] = 3
     assert changed_keys(then, load_config("demo")) == ["loss.gone"]
 

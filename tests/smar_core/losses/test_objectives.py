@@ -142,8 +142,9 @@ def test_learned_weights_weigh_the_parts_that_fixed_ones_do(batch: Parts, kind: 
     """Every item with a picture and no entropy: at its start the total is that of alpha, beta, gamma (and of s)."""
     query, items, relations = batch
     relations = replace(relations, has_image_N=torch.ones(4, dtype=torch.bool))
-    values = {"alpha": 0.5, "beta": 1.0, "gamma": 2.0, "weight_entropy": 0.0}
-    total, figures = _pretraining(**values, weights=kind)(query, items, relations)
+    values = {"alpha": 0.5, "beta": 1.0, "gamma": 2.0}
+    entropy = {} if kind == "uncertainty" else {"weight_entropy": 0.0}
+    total, figures = _pretraining(**values, **entropy, weights=kind)(query, items, relations)
     expected, parts = _pretraining(**values)(query, items, relations)
     s = -sum(math.log(weight) for weight in (0.5, 1.0, 2.0)) if kind == "uncertainty" else 0.0
     assert total.item() == pytest.approx(expected.item() + s, abs=1e-5)

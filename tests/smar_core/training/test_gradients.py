@@ -38,11 +38,13 @@ def _gradients(
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
-@pytest.mark.parametrize("kind", ["info_nce", "hinge"])
+@pytest.mark.parametrize("config", [LossConfig(), LossConfig(kind="hinge", margin=0.5)], ids=["info_nce", "hinge"])
 @pytest.mark.parametrize("chunk_size", [1, 3, 7])
-def test_chunks_equal_the_full_batch(workbench, batch, assert_same_gradients, fusion: str, kind: str, chunk_size: int) -> None:
+def test_chunks_equal_the_full_batch(
+    workbench, batch, assert_same_gradients, fusion: str, config: LossConfig, chunk_size: int
+) -> None:
     """Chunks of one item without a picture are among them, and an objective that learns a parameter."""
-    model, objective = workbench.model(fusion=fusion), _Scaled(LossConfig(kind=kind, margin=0.5))
+    model, objective = workbench.model(fusion=fusion), _Scaled(config)
     whole, whole_gradients = _gradients(workbench, batch, model, objective, None)
     loss, gradients = _gradients(workbench, batch, model, objective, chunk_size)
     assert loss == pytest.approx(whole, rel=1e-5)
