@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 
 ExperimentOut = Annotated[Path, typer.Option(help="Folder for report.html, table.md and experiment.json.")]
 Seeds = Annotated[str, typer.Option(help="Seeds of every trial, separated by commas.")]
+Beside = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--setting",
+        metavar="'VARIANT SECTION.KEY=VALUE ...'",
+        help="Train this too: a variant with any settings moved, for example 'smar gate.supervision=utility'. Repeatable.",
+    ),
+]
 ResultsFolder = Annotated[
     Path | None, typer.Option(help="Folder in which every finished trial leaves its evidence. [default: OUT/results]")
 ]
@@ -41,21 +49,23 @@ def ablate(
     preset: Preset = "study",
     variants: Annotated[str | None, typer.Option(help="Variants to train, separated by commas. [default: all]")] = None,
     seeds: Seeds = "0",
-    baseline: Annotated[str, typer.Option(help="Variant that the others are compared with.")] = "smar",
+    beside: Beside = None,
+    baseline: Annotated[str, typer.Option(help="Variant, or --setting, that the others are compared with.")] = "smar",
     settings: Overrides = None,
     results: ResultsFolder = None,
     runner: RunnerOption = Runner.subprocess,
     no_cache: NoCache = False,
 ) -> None:
-    """Train variants of the model and compare them on the test days.
+    """Train variants of the model, and any other settings of them, and compare them on the test days.
 
     Every finished trial leaves a small file in RESULTS; a trial whose file is there, made with the same settings and data, is
-    read and not trained. So the same command after an interrupt, or with more variants or seeds, goes on.
+    read and not trained. So the same command after an interrupt, or with more variants, settings or seeds, goes on.
     """
     from smar_core.config import VARIANTS
-    from smar_core.experiments.trials import plan_ablation
+    from smar_core.experiments.plans import plan_ablation
 
-    plan = plan_ablation(preset, settings or (), _split(variants) if variants else VARIANTS, _parse_seeds(seeds), baseline)
+    named = _split(variants) if variants else VARIANTS
+    plan = plan_ablation(preset, settings or (), named, _parse_seeds(seeds), baseline, beside or ())
     _run_experiment(plan, items, clicks, images, columns, judgments, out, results, runner, no_cache)
 
 
@@ -73,9 +83,11 @@ def sweep(
         typer.Option(
             "--axis",
             metavar="SECTION.KEY=VALUE,VALUE,...",
-            help="Setting to move, one at a time around the preset. Repeatable. [default: the weights of the paper's Fig. 3]",
+            help="Setting to move, one at a time around the preset. Repeatable. "
+            "[default: the weights of the paper's Fig. 3; none where there is a --setting]",
         ),
     ] = None,
+    beside: Beside = None,
     seeds: Seeds = "0",
     settings: Overrides = None,
     results: ResultsFolder = None,
@@ -84,11 +96,14 @@ def sweep(
 ) -> None:
     """Move one setting at a time away from the preset and compare on the validation days.
 
-    Results add up as those of `smar ablate` do. The test days are not read.
+    Results add up as those of `smar ablate` do. A sweep's figures are of the validation days, and nothing is chosen by the test
+    days, though the gate's report of itself looks at them and held-out synthetic queries leave out what was asked on them.
+    A gate's threshold and calibration are fitted on the validation days: settings of gate.* look better here than they are.
     """
-    from smar_core.experiments.trials import DEFAULT_AXES, plan_sweep
+    from smar_core.experiments.plans import DEFAULT_AXES, plan_sweep
 
-    plan = plan_sweep(preset, settings or (), axes or DEFAULT_AXES, _parse_seeds(seeds), variant)
+    moved = axes or (() if beside else DEFAULT_AXES)
+    plan = plan_sweep(preset, settings or (), moved, _parse_seeds(seeds), variant, beside or ())
     _run_experiment(plan, items, clicks, images, columns, judgments, out, results, runner, no_cache)
 
 

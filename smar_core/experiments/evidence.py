@@ -227,7 +227,8 @@ def split_recorded(plan: Plan, folder: Path, data: str) -> tuple[list[Trial], li
         The recorded trials, those to run, and a sentence for each whose file does not fit any more.
 
     Raises:
-        UserError: A file is of an experiment of another preset, other settings or days: it would be overwritten.
+        UserError: A file is of another trial of that name, or of an experiment of another preset, other settings or days: it
+            would be overwritten.
     """
     recorded: list[Trial] = []
     missing: list[Trial] = []
@@ -239,7 +240,7 @@ def split_recorded(plan: Plan, folder: Path, data: str) -> tuple[list[Trial], li
             continue
         config = plan.configure(trial)
         changed = changed_keys(evidence.config, config)
-        _check_same_experiment(plan, evidence, config.evaluate.split, changed, evidence_file(folder, trial))
+        _check_same_experiment(plan, trial, evidence, config.evaluate.split, changed, evidence_file(folder, trial))
         changed += ["data"] if evidence.data_digest != data else []
         if changed:
             told.append(f"{trial.name}: recorded with other {', '.join(changed)}; it is run again and replaced")
@@ -247,9 +248,13 @@ def split_recorded(plan: Plan, folder: Path, data: str) -> tuple[list[Trial], li
     return recorded, missing, told
 
 
-def _check_same_experiment(plan: Plan, evidence: Evidence, split: str, changed: list[str], path: Path) -> None:
+def _check_same_experiment(plan: Plan, trial: Trial, evidence: Evidence, split: str, changed: list[str], path: Path) -> None:
     """Refuse a file of another experiment. Other ``--set`` count when they change a figure: a number of workers does not."""
-    named = [("preset", evidence.preset, plan.preset), ("days", evidence.split, split)]
+    named = [
+        ("trial", evidence.trial.setting, trial.setting),
+        ("preset", evidence.preset, plan.preset),
+        ("days", evidence.split, split),
+    ]
     if changed:
         named.append(("settings", " ".join(evidence.settings) or "none", " ".join(plan.settings) or "none"))
     for name, then, now in named:

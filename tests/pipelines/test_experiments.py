@@ -14,7 +14,7 @@ from pipelines.cli import invoke
 from pipelines.experiment_run import ExperimentRequest, experiment_arguments
 from smar_core.data.sources import Sources
 from smar_core.errors import UserError
-from smar_core.experiments.trials import plan_ablation
+from smar_core.experiments.plans import plan_ablation
 from tests.pipelines.shop_runs import SETTINGS, Shop
 
 DIVERGES = "pretrain.learning_rate=1e30"

@@ -22,7 +22,8 @@ from smar_core.experiments.evidence import (
     split_recorded,
     write_evidence,
 )
-from smar_core.experiments.trials import Plan, Trial, plan_ablation, plan_sweep
+from smar_core.experiments.plans import plan_ablation, plan_sweep
+from smar_core.experiments.trials import Plan, Trial
 from smar_core.schemas import PER_QUERY, SLICES
 from tests.smar_core.experiments.evidences import QUERIES, make_evidence
 
@@ -104,6 +105,15 @@ def test_file_of_another_experiment_is_never_replaced(other: Plan, names: str, t
     write_evidence(tmp_path, make_evidence(SMAR, VALUES), QUERIES)
     with pytest.raises(UserError, match=names):
         split_recorded(other, tmp_path, "data")
+
+
+def test_file_of_another_trial_of_the_same_name_is_never_replaced(tmp_path: Path) -> None:
+    """Names keep only what is safe in a file's, so two trials of different plans may share one."""
+    one, other = (f"gate.visual_categories=[Shoes{mark}Bags]" for mark in "_ ")
+    write_evidence(tmp_path, make_evidence(Trial(variant="smar", overrides=(one,)), VALUES), QUERIES)
+    plan = plan_ablation("demo", [], ["smar"], [0]).model_copy(update={"trials": (Trial(variant="smar", overrides=(other,)),)})
+    with pytest.raises(UserError, match="Shoes_Bags"):
+        split_recorded(plan, tmp_path, "data")
 
 
 def test_settings_that_change_no_figure_are_no_other_experiment(tmp_path: Path) -> None:

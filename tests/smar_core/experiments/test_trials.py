@@ -4,16 +4,14 @@ import pytest
 
 from smar_core.config import load_config
 from smar_core.errors import UserError
+from smar_core.experiments.plans import DEFAULT_AXES, parse_setting, plan_ablation, plan_sweep
 from smar_core.experiments.trials import (
-    DEFAULT_AXES,
     SEEDED_SECTIONS,
     SHARED_SECTIONS,
     TRIAL_SECTIONS,
     Trial,
     changed_keys,
     data_digest,
-    plan_ablation,
-    plan_sweep,
     rank_settings,
     shaping_values,
 )
@@ -75,6 +73,61 @@ def test_wrong_axis(axis: str, names: str) -> None:
         plan_sweep("demo", [], [axis], [0])
 
 
+def test_trials_beside_the_variants_have_any_overrides_and_every_seed() -> None:
+    beside = ["smar gate.supervision=utility", "smar loss.matryoshka_dims=[32, 16]  pretrain.hard_negatives=2"]
+    plan = plan_ablation("demo", [], ["smar"], [0, 1], beside=beside)
+    names = ["smar-0", "smar,gate.supervision=utility-0", "smar,loss.matryoshka_dims=_32,_16_,pretrain.hard_negatives=2-0"]
+    assert [trial.name for trial in plan.trials[:3]] == names
+    config = plan.configure(plan.trials[5])
+    assert (config.loss.matryoshka_dims, config.pretrain.hard_negatives, config.pretrain.seed) == ((32, 16), 2, 1)
+
+
+def test_order_and_spaces_of_a_setting_do_not_matter() -> None:
+    one, other = "smar loss.alpha=2 loss.beta = 0.5", " smar  loss.beta=0.5 loss.alpha= 2"
+    assert parse_setting(one) == parse_setting(other) == Trial(variant="smar", overrides=("loss.alpha=2", "loss.beta=0.5"))
+
+
+def test_setting_may_be_the_baseline() -> None:
+    plan = plan_ablation("demo", [], ["dpsr"], [0], "smar  loss.beta=0 loss.alpha=0.5", ["smar loss.alpha=0.5 loss.beta=0"])
+    assert plan.baseline == plan.trials[1].setting == "smar,loss.alpha=0.5,loss.beta=0"
+
+
+def test_sweep_may_be_of_settings_alone_and_stays_on_the_validation_days() -> None:
+    plan = plan_sweep("demo", [], [], [0], beside=["dpsr", "smar gate.supervision=utility loss.alpha=2"])
+    assert [trial.setting for trial in plan.trials] == ["smar", "dpsr", "smar,gate.supervision=utility,loss.alpha=2"]
+    assert {plan.configure(trial).evaluate.split for trial in plan.trials} == {"validation"}
+
+
+@pytest.mark.parametrize(
+    ("beside", "names"),
+    [
+        (["smar prepare.vocab_size=400"], "share"),
+        (["smar evaluate.split=validation"], "share"),
+        (["smar pretrain.seed=1"], "--seeds"),
+        (["smar loss.alpha=0.5 loss.alpha=2"], "twice"),
+        (["smar loss.alfa=2"], "alfa"),
+        (["smar loss.alpha"], "no variant"),
+        (["loss.alpha=2"], "no variant first"),
+        (["dpr loss.alpha=2"], "dpr"),
+        (["smar loss.alpha=1.0"], "trains what 'smar' does"),
+        (["smar loss.alpha=0.5", "smar loss.alpha=.5"], "trains what 'smar,loss.alpha=0.5' does"),
+        (["smar-nc gate.visual_categories=[Bags]"], "fashion"),
+        (["smar gate.visual_categories=[" + ", ".join(["Watches"] * 40) + "]"], "characters"),
+    ],
+)
+def test_wrong_setting(beside: list[str], names: str) -> None:
+    with pytest.raises(UserError, match=names):
+        plan_ablation("demo", [], ["smar"], [0], beside=beside)
+    with pytest.raises(UserError, match=names):
+        plan_sweep("demo", [], [], [0], beside=beside)
+
+
+def test_two_trials_of_one_file_are_refused() -> None:
+    beside = ["smar gate.visual_categories=[Shoes_Bags]", "smar gate.visual_categories=[Shoes Bags]"]
+    with pytest.raises(UserError, match=r"share the file smar,gate\.visual_categories=_Shoes_Bags_-0\.json"):
+        plan_ablation("demo", [], ["smar"], [0], beside=beside)
+
+
 def test_choosing_by_the_test_days_is_refused() -> None:
     with pytest.raises(UserError, match="test days"):
         plan_sweep("demo", ["evaluate.split = test"], ["loss.alpha=2"], [0])
@@ -128,3 +181,10 @@ def test_data_are_catalogue_log_and_pictures() -> None:
 def test_tables_begin_with_the_baseline_then_go_as_the_paper_does() -> None:
     trials = [Trial(variant=variant, seed=seed) for seed in (0, 1) for variant in ("dpsr-i", "smar-nc", "dpsr", "smar")]
     assert rank_settings("dpsr", trials) == ["dpsr", "smar", "smar-nc", "dpsr-i"]
+
+
+def test_tables_have_a_variants_settings_below_it_whatever_was_recorded_before() -> None:
+    trials = [Trial(variant="smar", overrides=(override,)) for override in ("loss.beta=2", "loss.alpha=2")]
+    trials += [Trial(variant="dpsr"), Trial(variant="smar")]
+    for known in (trials, trials[::-1]):
+        assert rank_settings("smar", known) == ["smar", "smar,loss.alpha=2", "smar,loss.beta=2", "dpsr"]
