@@ -1,4 +1,6 @@
-"""The objectives of the two training stages, as modules: what they learn themselves is trained and saved with the model.
+"""The objectives of the two training stages, as modules: what they learn themselves is trained with the model and resumed.
+
+Search has no use for it, so of what is learned the finished model only records figures (``training.json``).
 
 Pre-training (PAPER.md 8): L = alpha * L_t + beta * L_i + gamma * L_m, each the mean over the batch, or learned weights.
 Fine-tuning (PAPER.md 11): per pair max(1 - P, text_weight) * L_t + P * L_m, P without gradient; where one representation

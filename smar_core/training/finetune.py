@@ -5,7 +5,6 @@ P is that of the pair's query or, under a gate on items, of its item.
 
 from pathlib import Path
 
-import pyarrow.compute as pc
 import torch
 from torch import nn
 
@@ -22,7 +21,7 @@ from smar_core.training.distributed import ALONE, Ranks
 from smar_core.training.hard_negatives import HardNegatives
 from smar_core.training.launch import run_in_processes
 from smar_core.training.loop import TrainingLoop
-from smar_core.training.model_artifact import open_model, write_model_artifact
+from smar_core.training.model_artifact import learned_figures, open_model, write_model_artifact
 from smar_core.training.pairs import open_training_data, rows_by_item_id
 from smar_core.training.popularity import popularity_correction
 from smar_core.training.sampler import PairSampler
@@ -68,6 +67,7 @@ def finetune(
     device = resolve_device(runtime)
     network, tokenizer = open_model(pretrained)
     freeze(network, config.freeze)
+    loss = continue_temperature(loss, pretrained)
     header = Gate.load(gate.path)
     data = open_training_data(
         items,
@@ -104,7 +104,7 @@ def finetune(
         PictureStore.open(items),
         sampler,
         FinetuningObjective(
-            continue_temperature(loss, pretrained),
+            loss,
             header.towers,
             torch.from_numpy(probabilities).float(),
             config.text_weight,
@@ -121,16 +121,19 @@ def finetune(
     ).run()
     if not ranks.is_first:
         return {}
-    return write_model_artifact(output, network, tokenizer, result, stage="finetune", config=config, context=context)
+    return write_model_artifact(output, network, tokenizer, result, stage="finetune", loss=loss, config=config, context=context)
 
 
 def continue_temperature(loss: LossConfig, pretrained: Artifact) -> LossConfig:
-    """Return the loss with the temperature at which pre-training ended, where it is learned."""
-    curve = pretrained.read_table("curve", ["name", "value"])
-    found = curve.filter(pc.equal(curve["name"], "temperature"))["value"].to_pylist()
-    if loss.temperature_mode == "fixed" or not found:
+    """Return the loss with the temperature of the pre-training step whose weights were kept, where it is learned.
+
+    Read off the curve, which a model that was written before ``learned`` was in the summary has too.
+    """
+    if loss.temperature_mode == "fixed":
         return loss
-    return loss.model_copy(update={"temperature": found[-1]})
+    points = [(row["step"], row["name"], row["value"]) for row in pretrained.read_table("curve").to_pylist()]
+    learned = learned_figures(points, pretrained.read_json("training.json")["best_step"])
+    return loss.model_copy(update={"temperature": learned.get("temperature", loss.temperature)})
 
 
 def freeze(model: SmarModel, towers: tuple[str, ...]) -> None:

@@ -106,7 +106,9 @@ def pretrain(
     ).run()
     if not ranks.is_first:
         return {}
-    return write_model_artifact(output, network, text_tokenizer, result, stage="pretrain", config=config, context=context)
+    return write_model_artifact(
+        output, network, text_tokenizer, result, stage="pretrain", loss=loss, config=config, context=context
+    )
 
 
 def top_categories(items: Artifact) -> Tensor:

@@ -90,14 +90,16 @@ class StabilityWatch:
         if broken and any(name.startswith("loss_") for name in finite):
             advice.append(f"only {', '.join(broken)} broke, so look at that tower's input first")
         if not self._norms:
-            advice.append("nothing had moved yet: set runtime.precision=float32, or raise loss.temperature")
+            advice.append("nothing had moved yet: set runtime.precision=float32, or raise loss.temperature (of info_nce)")
             advice.append("else look at the data and at the weights it starts from")
         elif self._has_risen():
             advice.append("gradients rose before it: lower learning_rate or raise warmup_share")
             if self._config.max_grad_norm > max(self._norms):
                 advice.append(f"lower max_grad_norm ({self._config.max_grad_norm:g}), which clipped none of them")
         else:
-            advice.append("gradients did not rise before it: raise loss.temperature, or set runtime.precision=float32")
+            advice.append(
+                "gradients did not rise before it: raise loss.temperature (of info_nce), or set runtime.precision=float32"
+            )
             advice.append("else lower learning_rate")
         return "; ".join(advice)
 

@@ -15,7 +15,8 @@ from smar_core.stage import StageContext
 from smar_core.training.finetune import continue_temperature, finetune
 from smar_core.training.gate import train_gate
 from smar_core.training.gradients import BatchGradients
-from smar_core.training.model_artifact import open_model
+from smar_core.training.loop import TrainingResult
+from smar_core.training.model_artifact import open_model, write_model_artifact
 from smar_core.training.popularity import popularity_correction
 from smar_core.training.pretrain import pretrain, top_categories
 from smar_core.training.sampler import PairSampler
@@ -123,10 +124,40 @@ def test_chunks_give_the_gradient_of_the_whole_batch(
     assert_same_gradients(gradients(None), gradients(3))
 
 
+@pytest.fixture
+def best_at_step_5(workbench: Any, tmp_path: Path) -> Artifact:
+    """A model whose best step lies between two points of the curve; from then on the temperature went elsewhere."""
+    temperatures = {2: 0.03, 4: 0.04, 6: 0.05}
+    curve = [point for step, value in temperatures.items() for point in ((step, "loss", 1.0), (step, "temperature", value))]
+    result = TrainingResult(5, {"validation_R@50_text": 0.5}, curve, 0, 0, 0)
+    config, context = PretrainConfig(num_steps=6), StageContext("", tmp_path)
+    write_model_artifact(
+        *(tmp_path / "best", workbench.model(), workbench.tokenizer, result),
+        stage="pretrain",
+        loss=LossConfig(kind="hinge", margin=0.5),
+        config=config,
+        context=context,
+    )
+    return open_artifact(tmp_path / "best", "model")
+
+
+def test_temperature_that_fine_tuning_goes_on_with_is_that_of_the_kept_weights(best_at_step_5: Artifact) -> None:
+    """It was the last one of the curve, 0.05, though the weights kept are those of the best step."""
+    assert continue_temperature(LossConfig(temperature_mode="learned"), best_at_step_5).temperature == 0.04
+    assert continue_temperature(LossConfig(), best_at_step_5).temperature == 1 / 30
+
+
+def test_form_of_the_loss_is_recorded_with_the_model(best_at_step_5: Artifact) -> None:
+    """PAPER.md 9 asks for it, and a model told nothing of its loss."""
+    summary = best_at_step_5.read_json("training.json")
+    assert LossConfig.model_validate(summary["loss"]) == LossConfig(kind="hinge", margin=0.5)
+    assert summary["learned"] == {"temperature": 0.04}
+
+
 def test_fine_tuning_goes_on_with_the_learned_temperature(finished_run, train, tmp_path: Path) -> None:
     options = {"temperature_mode": "learned", "popularity": "logq", "matryoshka_dims": [8]}
     pretrained = train("pretrained", options, num_steps=5)
-    ended = _curve(pretrained)["temperature"][-1]
+    ended = pretrained.read_json("training.json")["learned"]["temperature"]
     assert ended != pytest.approx(1 / 30, rel=1e-2)
     loss = LossConfig.model_validate(options)
     assert continue_temperature(loss, pretrained).temperature == ended
@@ -139,6 +170,7 @@ def test_fine_tuning_goes_on_with_the_learned_temperature(finished_run, train, t
     finetuned = open_artifact(tmp_path / "model", "model")
     assert _curve(finetuned)["temperature"] == pytest.approx([ended] * 2, rel=1e-3)
     assert open_model(finetuned)[0].config.matryoshka_dims == [8]
+    assert finetuned.read_json("training.json")["loss"] == loss.model_dump(mode="json") | {"temperature": ended}
 
 
 def test_top_categories_are_numbered_by_name(finished_run) -> None:
