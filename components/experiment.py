@@ -23,7 +23,7 @@ from smar_core.experiments.evidence import (
     gather_queries,
     gather_training,
     gather_values,
-    read_queries,
+    read_recorded,
     write_evidence,
 )
 from smar_core.experiments.page import write_page
@@ -173,9 +173,8 @@ def compare(
     side.started()
     try:
         made = [open_artifact(path, "trial") for path in trials]
-        read = [Evidence.read(Path(results) / f"{name}.json") for name in json.loads(recorded)]
+        read, queries = read_recorded(Path(results), json.loads(recorded))
         evidences = [*(Evidence.read(artifact.path / EVIDENCE) for artifact in made), *read]
-        queries = {e.queries: read_queries(Path(results), e.queries) for e in read}
         queries |= {q.digest: q for q in (Queries.read(artifact.path / QUERIES) for artifact in made)}
         _write_experiment(compare_trials(_as_kind(kind), baseline, evidences, queries), evidences, output)
         if around.tracking_uri is not None:

@@ -23,7 +23,8 @@ from smar_core.config import PipelineConfig
 from smar_core.data.sources import Sources, check_inputs
 from smar_core.digest import digest_json
 from smar_core.errors import UserError
-from smar_core.experiments.evidence import split_recorded
+from smar_core.experiments.comparison import check_comparable
+from smar_core.experiments.evidence import read_recorded, split_recorded
 from smar_core.experiments.table import SLICE_NAMES
 from smar_core.experiments.trials import Plan, Trial, data_digest
 
@@ -76,6 +77,7 @@ def run_experiment(request: ExperimentRequest, console: Console) -> None:
     for gate in {str(config.gate): config.gate for config in configs}.values():
         preflight.check_visual_categories(request.sources, gate)
     recorded, missing, told = split_recorded(plan, results, data_digest(digests))
+    check_comparable(*read_recorded(results, [trial.name for trial in recorded]))  # before hours of training, not after
     for line in [*told, f"{len(plan.trials)} trials, {len(recorded)} of them recorded in {results}"]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     state = StateFolder.of(folder)
@@ -214,8 +216,9 @@ def _tell(out: Path, results: Path, console: Console) -> None:
     experiment = json.loads((out / "experiment.json").read_text(encoding="utf-8"))
     slices = list(experiment["num_queries"])
     lines = []
+    width = max(28, *(len(row["setting"]) for row in experiment["rows"]))
     for row in experiment["rows"]:
         cells = [f"{SLICE_NAMES[name]} {row['measures'][name]['R@50']['value']:.3f}" for name in slices]
-        lines.append(f"R@50 {row['setting']:<28} {', '.join(cells)}   {len(row['seeds'])} seed(s)")
+        lines.append(f"R@50 {row['setting']:<{width}} {', '.join(cells)}   {len(row['seeds'])} seed(s)")
     lines += [f"report   {out / 'report.html'}", f"table    {out / 'table.md'}", f"results  {results}", "runs     smar ui"]
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)

@@ -6,11 +6,12 @@ Settings of an axis stand at equal distances whatever their values are, because 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from smar_core.experiments.comparison import Axis, Cell, Difference
+from smar_core.experiments.comparison import Axis, Difference
+from smar_core.experiments.records import Cell
 from smar_core.experiments.table import SLICE_NAMES, points, probability
 from smar_core.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Tick, format_tick, nice_ticks
 
-ROW_HEIGHT, LABEL_WIDTH = 26, 150
+ROW_HEIGHT, LABEL_WIDTH, LABEL_CHARACTERS = 26, 150, 25
 STYLES = {"overall": "total", "fashion": "multimodal", "not_fashion": "text"}
 """CSS class of each slice's line: those of the report."""
 
@@ -78,11 +79,21 @@ def draw_differences(differences: Sequence[Difference]) -> DifferenceChart | Non
     rows, laid = [], []
     for number, difference in enumerate(differences):
         y, cell = TOP + ROW_HEIGHT * (number + 0.5), difference.difference
-        rows.append((y, difference.setting))
+        rows.append((y, shorten(difference.setting)))
         tip = f"{difference.setting}: {points(cell)} points, {probability(difference.holm_p_value)}"
         laid.append(Point(across(cell.value), y, across(cell.low), across(cell.high), tip))
     ticks = tuple(Tick(across(value / 100), format_tick(value)) for value in values)
     return DifferenceChart(tuple(rows), tuple(laid), ticks, across(0.0), TOP + ROW_HEIGHT * len(rows) + BOTTOM)
+
+
+def shorten(setting: str) -> str:
+    """Return a label that fits beside the chart, with the beginning and the end of the setting; the mark's tip has all of it.
+
+    >>> shorten("smar,pretrain.hard_negatives=64")
+    'smar,pretrai…negatives=64'
+    """
+    half = LABEL_CHARACTERS // 2
+    return setting if len(setting) <= LABEL_CHARACTERS else f"{setting[:half]}\N{HORIZONTAL ELLIPSIS}{setting[-half:]}"
 
 
 def _draw_slice(axis: Axis, slice_name: str, cells: Sequence[Cell]) -> AxisChart:

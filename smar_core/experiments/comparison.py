@@ -17,12 +17,9 @@ from numpy.typing import NDArray
 from smar_core.errors import UserError
 from smar_core.evaluation.bootstrap import Interval, percentile_interval, resample_means
 from smar_core.evaluation.significance import holm, paired_comparison_of_seeds
-from smar_core.experiments.evidence import DIGITS, MEASURE, Evidence, Queries
-from smar_core.experiments.records import Record
+from smar_core.experiments.evidence import COMPARED_SLICES, MEASURE, Evidence, Queries
+from smar_core.experiments.records import DIGITS, Cell, Record
 from smar_core.experiments.trials import Kind, rank_settings
-
-SLICES = ("overall", "fashion", "not_fashion")
-"""Slices that are compared; one without a query is left out."""
 
 MEASURES = ("R@50", "P@50", "F1@50")
 NUM_SAMPLES, CONFIDENCE, SEED = 2000, 0.95, 0
@@ -30,19 +27,6 @@ NUM_SAMPLES, CONFIDENCE, SEED = 2000, 0.95, 0
 
 ALSO_AGAINST = "dpsr"
 """In an ablation, the baseline's gain over this variant is shown too: the paper's headline."""
-
-
-class Cell(Record):
-    """A value with its interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, interval: Interval) -> "Cell":
-        """Return an interval, rounded."""
-        return cls(value=round(interval.value, DIGITS), low=round(interval.low, DIGITS), high=round(interval.high, DIGITS))
 
 
 class Difference(Record):
@@ -135,7 +119,7 @@ class Experiment(Record):
         split: Days that were measured.
         num_queries: Queries of each compared slice.
         rows: A setting each, the baseline first.
-        differences: Of each setting to the baseline by slice, R@50; empty in a sweep, whose axes hold them.
+        differences: Of each setting to the baseline by slice, R@50; in a sweep without those of its axes, which hold their own.
         headline: Of the baseline to ``ALSO_AGAINST``, where both were trained; uncorrected, as it is asked by itself.
         axes: What a sweep says of each axis.
         hardware, versions: Different ones among the trials.
@@ -167,7 +151,7 @@ class _Trained:
         self.by_setting: dict[str, dict[int, Evidence]] = {}
         for evidence in evidences:
             self.by_setting.setdefault(evidence.trial.setting, {})[evidence.trial.seed] = evidence
-        self.places = {name: places for name in SLICES if len(places := queries.places(name))}
+        self.places = {name: places for name in COMPARED_SLICES if len(places := queries.places(name))}
 
     def values(self, setting: str, seeds: Sequence[int], slice_name: str) -> Values:
         """Return R@50 of a slice's queries by seed [S, Q]."""
@@ -223,45 +207,64 @@ def compare_trials(kind: Kind, baseline: str, evidences: Sequence[Evidence], que
         queries: The queries that evidences name, by digest.
 
     Raises:
-        UserError: There is none of the baseline, or trials started from different presets, days or queries.
+        UserError: There is none of the baseline, or ``check_comparable`` refuses the trials.
     """
-    preset, split, digest = _in_common(evidences)
+    check_comparable(evidences, queries)
     rank = rank_settings(baseline, [evidence.trial for evidence in evidences])
     ordered = sorted(evidences, key=lambda evidence: (rank.index(evidence.trial.setting), evidence.trial.seed))
-    trained = _Trained(ordered, queries[digest])
+    trained = _Trained(ordered, queries[ordered[0].queries])
     if baseline not in trained.by_setting:
         raise UserError(f"there is no result of the baseline {baseline!r}", "train it too")
-    others = [setting for setting in trained.by_setting if setting != baseline]
-    is_sweep = kind == "sweep"
-    has_headline = not is_sweep and ALSO_AGAINST in others
+    axes = _find_axes(baseline, trained) if kind == "sweep" else {}
+    of_axes = {setting for settings in axes.values() for setting in settings.values()}
+    compared = [setting for setting in trained.by_setting if setting != baseline and setting not in of_axes]
+    has_headline = kind == "ablation" and ALSO_AGAINST in compared
     return Experiment(
         kind=kind,
-        preset=preset,
+        preset=ordered[0].preset,
         settings=next(iter(trained.by_setting[baseline].values())).settings,
         baseline=baseline,
-        split=split,
+        split=ordered[0].split,
         num_queries={name: len(places) for name, places in trained.places.items()},
         rows=tuple(_make_row(setting, trained) for setting in trained.by_setting),
-        differences=() if is_sweep else tuple(d for name in trained.places for d in trained.compare(others, baseline, name)),
+        differences=tuple(d for name in trained.places for d in trained.compare(compared, baseline, name)),
         headline=tuple(d for name in trained.places for d in trained.compare([baseline], ALSO_AGAINST, name))
         if has_headline
         else (),
-        axes=_swept_axes(baseline, trained) if is_sweep else (),
+        axes=tuple(_sweep_axis(key, settings, baseline, trained) for key, settings in axes.items()),
         hardware=tuple(dict.fromkeys(evidence.hardware for evidence in ordered)),
         versions=tuple({str(e.versions): e.versions for e in ordered}.values()),
         num_codes=len({str(evidence.code) for evidence in ordered}),
     )
 
 
-def _in_common(evidences: Sequence[Evidence]) -> tuple[str, str, str]:
-    """Return what all trials must share: preset, days, and the digest of the queries."""
-    found = {(e.preset, e.split, e.queries) for e in evidences}
-    if len(found) != 1:
-        raise UserError(
-            f"the {len(evidences)} trials started from {len(found)} different combinations of preset, days and queries",
-            "name another folder with --results",
-        )
-    return found.pop()
+def check_comparable(evidences: Sequence[Evidence], queries: Mapping[str, Queries]) -> None:
+    """Refuse trials that did not start from one preset, or were not measured on the same queries.
+
+    Args:
+        evidences: Of the trials.
+        queries: The queries that they name, by digest.
+
+    Raises:
+        UserError: What they differ in, and which two trials.
+    """
+    comparable = {digest: of.comparable for digest, of in queries.items()}
+    for evidence in evidences[1:]:
+        first = evidences[0]
+        differing = [
+            name
+            for name, one, other in (
+                ("preset", first.preset, evidence.preset),
+                ("days", first.split, evidence.split),
+                ("queries", comparable[first.queries], comparable[evidence.queries]),
+            )
+            if one != other
+        ]
+        if differing:
+            raise UserError(
+                f"{first.trial.name} and {evidence.trial.name} are of different {' and '.join(differing)} and cannot be compared",
+                "delete the file of the older one in --results, to have it trained again, or name another folder",
+            )
 
 
 def mean_interval(value_Q: Values) -> Interval:
@@ -289,14 +292,16 @@ def _make_row(setting: str, trained: _Trained) -> Row:
     return Row(setting=setting, seeds=seeds, measures=measures, deviation=deviation, seconds=round(seconds, 1))
 
 
-def _swept_axes(baseline: str, trained: _Trained) -> tuple[Axis, ...]:
-    """Group the settings that have one override by its key."""
+def _find_axes(baseline: str, trained: _Trained) -> dict[str, dict[str, str]]:
+    """Return the setting of each value by key, of those that have the baseline's variant and one override."""
+    variant = next(iter(trained.by_setting[baseline].values())).trial.variant
     axes: dict[str, dict[str, str]] = {}
     for setting, of in trained.by_setting.items():
-        for override in next(iter(of.values())).trial.overrides:
-            key, _, value = override.partition("=")
+        trial = next(iter(of.values())).trial
+        if trial.variant == variant and len(trial.overrides) == 1:
+            key, _, value = trial.overrides[0].partition("=")
             axes.setdefault(key, {})[value] = setting
-    return tuple(_sweep_axis(key, settings, baseline, trained) for key, settings in axes.items())
+    return axes
 
 
 def _sweep_axis(key: str, setting: dict[str, str], baseline: str, trained: _Trained) -> Axis:
@@ -322,6 +327,8 @@ def _own_value(key: str, evidence: Evidence) -> str:
     """Return the preset's value of a key, as a person writes it."""
     section, _, field = key.partition(".")
     value = getattr(getattr(evidence.trial.configure(evidence.preset, evidence.settings), section), field)
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

@@ -11,7 +11,7 @@ import importlib.metadata
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from smar_core.artifact import Artifact
 from smar_core.config import RuntimeConfig
 from smar_core.digest import digest_json
 from smar_core.errors import UserError
-from smar_core.experiments.records import Record
+from smar_core.experiments.records import DIGITS, Record
 from smar_core.experiments.trials import Plan, Split, Trial, changed_keys
 
 SYSTEM = "model"
@@ -34,8 +34,8 @@ MEASURE = "R@50"
 """The measure that is kept by query."""
 
 KEPT_MEASURES = ("R@50", "P@50", "F1@50", "R@10", "P@10", "nDCG@10", "RR@10")
-DIGITS = 6
-"""Decimals of every figure: a thousandth of what one more found item is to the mean of 1,700 queries."""
+COMPARED_SLICES = ("overall", "fashion", "not_fashion")
+"""Slices that trials are compared on; one without a query is left out."""
 
 _LIBRARIES = ("torch", "transformers", "faiss-cpu", "numpy")
 
@@ -55,6 +55,11 @@ class Queries(Record):
     def digest(self) -> str:
         """Digest of all of it: what the file is named by."""
         return digest_json(self.model_dump(mode="json"))
+
+    @property
+    def comparable(self) -> str:
+        """Digest of what trials are compared on; other slices may differ, as those of categories with enough queries."""
+        return digest_json([self.query_ids, [self.places(name).tolist() for name in COMPARED_SLICES]])
 
     def places(self, slice_name: str) -> NDArray[np.int64]:
         """Return the places of a slice's queries."""
@@ -213,6 +218,16 @@ def read_queries(folder: Path, digest: str) -> Queries:
     if queries.digest != digest:
         raise UserError(f"{path} was altered", "bring back what was committed, or remove it and the results beside it")
     return queries
+
+
+def read_recorded(folder: Path, names: Iterable[str]) -> tuple[list[Evidence], dict[str, Queries]]:
+    """Read the files of trials, by name, and the queries they are of, by digest.
+
+    Raises:
+        UserError: One is not there, is none or was altered.
+    """
+    evidences = [Evidence.read(folder / f"{name}.json") for name in names]
+    return evidences, {digest: read_queries(folder, digest) for digest in {e.queries: None for e in evidences}}
 
 
 def split_recorded(plan: Plan, folder: Path, data: str) -> tuple[list[Trial], list[Trial], list[str]]:

@@ -49,7 +49,7 @@ def write_page(path: Path, experiment: Experiment) -> None:
 
 
 def _difference_charts(experiment: Experiment) -> list[tuple[str, DifferenceChart]]:
-    """Return a chart a slice, of an ablation."""
+    """Return a chart a slice, of what is compared outside axes."""
     by_slice = {
         SLICE_NAMES[name]: draw_differences([d for d in experiment.differences if d.slice == name])
         for name in experiment.num_queries

@@ -7,6 +7,10 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from smar_core.errors import UserError
+from smar_core.evaluation.bootstrap import Interval
+
+DIGITS = 6
+"""Decimals of every figure: a thousandth of what one more found item is to the mean of 1,700 queries."""
 
 
 class Record(BaseModel):
@@ -39,3 +43,16 @@ class Record(BaseModel):
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or first["msg"]
             raise UserError(f"{path} is no {cls.__name__.lower()} of this version ({where})", "move it away") from None
+
+
+class Cell(Record):
+    """A value with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, interval: Interval) -> "Cell":
+        """Return an interval, rounded."""
+        return cls(value=round(interval.value, DIGITS), low=round(interval.low, DIGITS), high=round(interval.high, DIGITS))

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from smar_core.experiments.comparison import MEASURES, Axis, Cell, Difference, Experiment, Row
+from smar_core.experiments.comparison import MEASURES, Axis, Difference, Experiment, Row
 from smar_core.experiments.evidence import MEASURE
+from smar_core.experiments.records import Cell
 
 SLICE_NAMES = {"overall": "all queries", "fashion": "fashion", "not_fashion": "not fashion"}
 _NONE = "\N{EN DASH}"
@@ -162,4 +163,4 @@ def _choices(axis: Axis) -> Table:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"

@@ -8,14 +8,18 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from rich.console import Console
 
 from components.record import STAGE_OUTPUTS
 from pipelines.cli import invoke
-from pipelines.experiment_run import ExperimentRequest, experiment_arguments
-from smar_core.data.sources import Sources
+from pipelines.experiment_run import ExperimentRequest, experiment_arguments, run_experiment
+from smar_core.data.sources import Sources, check_inputs
 from smar_core.errors import UserError
+from smar_core.experiments.evidence import write_evidence
 from smar_core.experiments.plans import plan_ablation
+from smar_core.experiments.trials import data_digest
 from tests.pipelines.shop_runs import SETTINGS, Shop
+from tests.smar_core.experiments.evidences import QUERIES, make_evidence
 
 DIVERGES = "pretrain.learning_rate=1e30"
 
@@ -164,6 +168,8 @@ def test_results_of_another_experiment_are_not_overwritten(ablated: Shop) -> Non
         (["ablate", "--variants", "smar,dpr"], "dpr"),
         (["ablate", "--variants", "dpsr"], "baseline"),
         (["ablate", "--seeds", "one"], "--seeds"),
+        (["ablate", "--setting", "smar prepare.vocab_size=300"], "share"),
+        (["sweep", "--setting", "smar loss.alpha=1"], "trains what 'smar' does"),
         (["sweep", "--axis", "loss.alpha"], "--axis"),
         (["sweep", "--axis", "prepare.vocab_size=300,400"], "share"),
         (["sweep", "--set", "evaluate.split=test"], "test days"),
@@ -178,6 +184,22 @@ def test_wrong_call(
     assert invoke([command, *files, "--out", "out", *rest]) == 2
     assert names in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_evidence_that_cannot_be_compared_is_refused_before_anything_is_trained(
+    tiny_shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sources = Sources(str(tiny_shop / "items.parquet"), str(tiny_shop / "clicks.parquet"))
+    digest = data_digest(check_inputs(sources, None))
+    plan = plan_ablation("demo", SETTINGS, ["smar", "dpsr", "smar-nc"], [0])
+    other = QUERIES.model_copy(update={"slices": {**QUERIES.slices, "fashion": (0,)}})
+    for trial, queries in zip(plan.trials, (QUERIES, other), strict=False):
+        recorded = make_evidence(trial, (0.5,) * 4, settings=SETTINGS, queries=queries.digest, data_digest=digest)
+        write_evidence(tmp_path / "out/results", recorded, queries)
+    with pytest.raises(UserError, match="smar-0 and dpsr-0 are of different queries"):
+        run_experiment(ExperimentRequest(plan, sources, None, tmp_path / "out"), Console(quiet=True))
+    assert not (tmp_path / ".smar").exists()
 
 
 def test_too_many_trials_for_a_pipelines_parameters(tmp_path: Path) -> None:

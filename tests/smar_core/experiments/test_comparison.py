@@ -97,14 +97,55 @@ def test_slice_without_a_query_is_left_out() -> None:
     }
 
 
+OTHER_FASHION = QUERIES.model_copy(update={"slices": {**QUERIES.slices, "fashion": (0,)}})
+OTHER_QUERIES = QUERIES.model_copy(update={"query_ids": ("a", "b", "c", "e")})
+
+
 @pytest.mark.parametrize(
-    ("changes", "names"), [({"queries": "others"}, "queries"), ({"preset": "study"}, "preset"), ({"split": "validation"}, "days")]
+    ("changes", "names"),
+    [
+        ({"queries": OTHER_QUERIES.digest}, "smar-0 and dpsr-0 are of different queries"),
+        ({"queries": OTHER_FASHION.digest}, "queries"),
+        ({"preset": "study"}, "preset"),
+        ({"split": "validation"}, "days"),
+    ],
 )
 def test_trials_that_cannot_be_compared_are_refused(changes: dict[str, str], names: str) -> None:
     one: Evidence = make_evidence(Trial(variant="smar"), (0.0,) * 4)
     other = make_evidence(Trial(variant="dpsr"), (0.0,) * 4).model_copy(update=changes)
     with pytest.raises(UserError, match=names):
-        compare_trials("ablation", "smar", [one, other], {QUERIES.digest: QUERIES})
+        compare_trials("ablation", "smar", [one, other], {q.digest: q for q in (QUERIES, OTHER_QUERIES, OTHER_FASHION)})
+
+
+def test_slices_that_nothing_is_compared_on_may_differ() -> None:
+    """``evaluate.min_slice_queries`` decides which categories have a slice, and calls for no new training."""
+    more = QUERIES.model_copy(update={"slices": {**QUERIES.slices, "category:Bags": (0, 3)}})
+    one = make_evidence(Trial(variant="smar"), (0.5, 0.0, 1.0, 0.0))
+    other = make_evidence(Trial(variant="dpsr"), (0.0,) * 4).model_copy(update={"queries": more.digest})
+    experiment = compare_trials("ablation", "smar", [one, other], {q.digest: q for q in (QUERIES, more)})
+    assert {d.slice: d.difference.value for d in experiment.differences} == {
+        "overall": -0.375,
+        "fashion": -0.25,
+        "not_fashion": -0.5,
+    }
+
+
+def test_settings_beside_the_axes_of_a_sweep_are_compared_with_the_baseline() -> None:
+    settings = [(), ("loss.alpha=2",), ("loss.alpha=2", "loss.beta=2")]
+    trials = [Trial(variant="smar", overrides=overrides) for overrides in settings] + [Trial(variant="smar-nc")]
+    evidences = [make_evidence(trial, (0.5, 0.5, 0.0, number / 4), settings=SMALL) for number, trial in enumerate(trials)]
+    experiment = compare_trials("sweep", "smar", evidences, {QUERIES.digest: QUERIES})
+    assert [(axis.key, axis.values) for axis in experiment.axes] == [("loss.alpha", ("1", "2"))]
+    found = {d.setting: d.difference.value for d in experiment.differences if d.slice == "overall"}
+    assert found == {"smar,loss.alpha=2,loss.beta=2": 0.125, "smar-nc": 0.1875}
+
+
+def test_axis_of_a_list_names_the_presets_own_as_it_would_be_written() -> None:
+    overrides = [(), ("loss.matryoshka_dims=[16]",)]
+    trials = [Trial(variant="smar", overrides=of) for of in overrides]
+    evidences = [make_evidence(trial, (0.5,) * 4, settings=SMALL) for trial in trials]
+    (axis,) = compare_trials("sweep", "smar", evidences, {QUERIES.digest: QUERIES}).axes
+    assert (axis.own, axis.values) == ("[]", ("[16]", "[]"))
 
 
 def test_baseline_must_be_there() -> None:

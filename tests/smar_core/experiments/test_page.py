@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from smar_core.experiments.charts import draw_axis, draw_differences
+from smar_core.experiments.charts import LABEL_CHARACTERS, draw_axis, draw_differences
 from smar_core.experiments.comparison import Experiment
 from smar_core.experiments.page import render_page, write_page
 from smar_core.experiments.table import as_markdown, make_tables
@@ -94,7 +94,7 @@ def test_page_of_an_ablation_says_all_of_it_and_asks_nothing_of_the_network(tmp_
 
 def test_page_of_a_sweep_warns_of_its_choice(swept: Experiment) -> None:
     page = read(render_page(swept))
-    for words in ("chosen on the validation days", "loss.alpha: best value", "preset"):
+    for words in ("chosen on the validation days", "threshold and calibration are fitted", "loss.alpha: best value", "preset"):
         assert words in page.text
 
 
@@ -122,3 +122,14 @@ def test_difference_chart_shows_zero_and_every_interval() -> None:
     assert min(places) <= chart.zero <= max(places)
     assert all(min(places) <= point.low <= point.x <= point.high <= max(places) + 1e-6 for point in chart.points)
     assert draw_differences([]) is None
+
+
+def test_long_settings_and_bars_stay_within_their_places() -> None:
+    (one, *_) = ablation().differences
+    difference = one.model_copy(update={"setting": "smar,finetune.hard_negatives=64,gate.visual_categories=[A|B]"})
+    chart = draw_differences([difference])
+    assert chart is not None
+    assert len(chart.rows[0][1]) <= LABEL_CHARACTERS and difference.setting in chart.points[0].tip
+    text = as_markdown(ablation().model_copy(update={"differences": (difference,)}))
+    (line,) = [line for line in text.splitlines() if "hard_negatives" in line]
+    assert line.count("|") == 4
