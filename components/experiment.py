@@ -14,6 +14,7 @@ from smar_core.config import PipelineConfig
 from smar_core.digest import digest_json
 from smar_core.errors import UserError
 from smar_core.experiments.comparison import Experiment, compare_trials
+from smar_core.experiments.diagnosis import gather_diagnosis
 from smar_core.experiments.evidence import (
     Evidence,
     Queries,
@@ -26,8 +27,8 @@ from smar_core.experiments.evidence import (
     read_recorded,
     write_evidence,
 )
+from smar_core.experiments.markdown import write_table
 from smar_core.experiments.page import write_page
-from smar_core.experiments.table import write_table
 from smar_core.experiments.trials import TRIAL_SECTIONS, Kind, Trial, data_digest, shaping_values
 
 NAME_OF_RECORD, NAME_OF_COMPARISON = "record_trial", "compare_trials"
@@ -118,7 +119,7 @@ def record(
         shared = tuple(json.loads(settings))
         config = trial.configure(preset, shared)
         values = shaping_values(config)
-        queries = gather_queries(opened["evaluation"])
+        queries, scores = gather_queries(opened["evaluation"]), opened["evaluation"].read_json("scores.json")
         evidence = Evidence(
             preset=preset,
             settings=shared,
@@ -135,9 +136,10 @@ def record(
                 stage: gather_training(opened[name].read_json("training.json"))
                 for stage, name in (("pretrain", "pretrained"), ("finetune", "finetuned"))
             },
-            metrics=gather_metrics(opened["evaluation"].read_json("scores.json")),
+            metrics=gather_metrics(scores),
             queries=queries.digest,
             values=gather_values(opened["evaluation"]),
+            diagnosis=gather_diagnosis(scores),
         )
         parents = {name: artifact.digest for name, artifact in opened.items()}
         with create_artifact(output, "trial", config_digest=evidence.config_digest, parents=parents) as folder:

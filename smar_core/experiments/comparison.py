@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from smar_core.errors import UserError
 from smar_core.evaluation.bootstrap import Interval, percentile_interval, resample_means
 from smar_core.evaluation.significance import holm, paired_comparison_of_seeds
-from smar_core.experiments.evidence import COMPARED_SLICES, MEASURE, Evidence, Queries
-from smar_core.experiments.records import DIGITS, Cell, Record
+from smar_core.experiments.diagnosis import Diagnosis, mean_diagnosis
+from smar_core.experiments.evidence import Evidence, Queries
+from smar_core.experiments.records import COMPARED_SLICES, DIGITS, MEASURE, Cell, Record
 from smar_core.experiments.trials import Kind, rank_settings
 
 MEASURES = ("R@50", "P@50", "F1@50")
@@ -66,6 +67,8 @@ class Row(Record):
         measures: Mean over the seeds by slice and measure; with an interval (of R@50, over queries) where it is known.
         deviation: Standard deviation of R@50 between seeds by slice; empty for one seed.
         seconds: Mean time of a trial in all stages.
+        diagnosis: Means over ``diagnosed_seeds`` of what stands beside the routed search.
+        diagnosed_seeds: Seeds whose files have it: those of earlier versions do not.
     """
 
     setting: str
@@ -73,6 +76,8 @@ class Row(Record):
     measures: dict[str, dict[str, Cell]]
     deviation: dict[str, float]
     seconds: float
+    diagnosis: Diagnosis
+    diagnosed_seeds: tuple[int, ...]
 
 
 class Choice(Record):
@@ -289,7 +294,16 @@ def _make_row(setting: str, trained: _Trained) -> Row:
         if len(seeds) > 1:
             deviation[name] = float(trained.values(setting, seeds, name).mean(axis=1).std(ddof=1))
     seconds = sum(sum(e.seconds.values()) for e in of.values()) / len(of)
-    return Row(setting=setting, seeds=seeds, measures=measures, deviation=deviation, seconds=round(seconds, 1))
+    diagnosed = {seed: e.diagnosis for seed, e in of.items() if e.diagnosis != Diagnosis()}
+    return Row(
+        setting=setting,
+        seeds=seeds,
+        measures=measures,
+        deviation=deviation,
+        seconds=round(seconds, 1),
+        diagnosis=mean_diagnosis(list(diagnosed.values())),
+        diagnosed_seeds=tuple(diagnosed),
+    )
 
 
 def _find_axes(baseline: str, trained: _Trained) -> dict[str, dict[str, str]]:

@@ -2,8 +2,8 @@
 
 ``<setting>-<seed>.json`` holds what made the figures (config, data, code, versions, hardware), how long it took, the measures,
 and R@50 of every query, without which nothing could be compared pairwise later. Which query a value belongs to, and in which
-slices it is, stands once in ``queries-<digest>.json`` beside it, shared by all trials of equal data: some 14 kB a trial of
-1,700 queries and 60 kB for the queries. A line a key, so that a changed file has a readable difference. Left out: models, runs
+slices it is, stands once in ``queries-<digest>.json`` beside it, shared by all trials of equal data: some 30 kB a trial of
+1,700 queries and 110 kB for the queries. A line a key, so that a changed file has a readable difference. Left out: models, runs
 and other measures' values by query, which are artifacts.
 """
 
@@ -24,19 +24,14 @@ from smar_core.artifact import Artifact
 from smar_core.config import RuntimeConfig
 from smar_core.digest import digest_json
 from smar_core.errors import UserError
-from smar_core.experiments.records import DIGITS, Record
+from smar_core.experiments.diagnosis import Diagnosis
+from smar_core.experiments.records import COMPARED_SLICES, DIGITS, MEASURE, Record
 from smar_core.experiments.trials import Plan, Split, Trial, changed_keys
 
 SYSTEM = "model"
 """The system of the evaluation that stands for a trial: the routed search."""
 
-MEASURE = "R@50"
-"""The measure that is kept by query."""
-
 KEPT_MEASURES = ("R@50", "P@50", "F1@50", "R@10", "P@10", "nDCG@10", "RR@10")
-COMPARED_SLICES = ("overall", "fashion", "not_fashion")
-"""Slices that trials are compared on; one without a query is left out."""
-
 _LIBRARIES = ("torch", "transformers", "faiss-cpu", "numpy")
 
 
@@ -86,6 +81,7 @@ class Evidence(Record):
         metrics: ``{slice: {"num_queries": n, measure: {"value", "low", "high"}}}`` of the routed search.
         queries: Digest of the ``Queries``.
         values: R@50 by query.
+        diagnosis: What stands beside the routed search; empty in files of earlier versions.
     """
 
     preset: str
@@ -103,6 +99,7 @@ class Evidence(Record):
     metrics: dict[str, dict[str, Any]]
     queries: str
     values: tuple[float, ...]
+    diagnosis: Diagnosis = Diagnosis()
 
 
 def gather_queries(evaluation: Artifact) -> Queries:

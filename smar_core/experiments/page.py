@@ -10,6 +10,7 @@ import jinja2
 from smar_core import __version__
 from smar_core.experiments.charts import DifferenceChart, draw_axis, draw_differences
 from smar_core.experiments.comparison import Experiment
+from smar_core.experiments.details import make_details
 from smar_core.experiments.table import SLICE_NAMES, describe, make_tables
 from smar_core.report import charts
 
@@ -36,6 +37,7 @@ def render_page(experiment: Experiment) -> str:
         experiment=experiment,
         described=describe(experiment),
         tables=make_tables(experiment),
+        details=make_details(experiment),
         difference_charts=_difference_charts(experiment),
         axis_charts=[(axis.key, draw_axis(axis)) for axis in experiment.axes],
         charts=charts,

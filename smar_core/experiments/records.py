@@ -9,6 +9,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from smar_core.errors import UserError
 from smar_core.evaluation.bootstrap import Interval
 
+MEASURE = "R@50"
+"""The measure that trials are compared by, and that is kept by query."""
+
+COMPARED_SLICES = ("overall", "fashion", "not_fashion")
+"""Slices that trials are compared on; one without a query is left out."""
+
 DIGITS = 6
 """Decimals of every figure: a thousandth of what one more found item is to the mean of 1,700 queries."""
 

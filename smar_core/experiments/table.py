@@ -1,18 +1,17 @@
-"""The tables of an experiment: rows of words for the page, and the same as Markdown, for documents.
+"""The tables of an experiment: rows of words, for the page and for Markdown.
 
 Differences are in points (hundredths), since R@50 differs in its second decimal.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from smar_core.experiments.comparison import MEASURES, Axis, Difference, Experiment, Row
-from smar_core.experiments.evidence import MEASURE
-from smar_core.experiments.records import Cell
+from smar_core.experiments.records import MEASURE, Cell
 
 SLICE_NAMES = {"overall": "all queries", "fashion": "fashion", "not_fashion": "not fashion"}
-_NONE = "\N{EN DASH}"
+NONE = "\N{EN DASH}"
+"""Stands where there is nothing."""
 
 
 @dataclass(frozen=True)
@@ -46,21 +45,6 @@ def make_tables(experiment: Experiment) -> list[Table]:
         tables.append(_differences(title, axis.differences, "Holm's correction is over the values of the axis."))
         tables.append(_choices(axis))
     return tables
-
-
-def as_markdown(experiment: Experiment) -> str:
-    """Return the tables, and what they were made with, as Markdown."""
-    parts = [f"{describe(experiment)}\n"]
-    for table in make_tables(experiment):
-        lines = [f"**{table.title}**", "", _line(table.columns), _line(["---", *["---:"] * (len(table.columns) - 1)])]
-        lines += [_line(row) for row in table.rows]
-        parts.append("\n".join([*lines, "", table.note, ""]))
-    return "\n".join(parts)
-
-
-def write_table(path: Path, experiment: Experiment) -> None:
-    """Write the tables as Markdown."""
-    path.write_text(as_markdown(experiment), encoding="utf-8")
 
 
 def describe(experiment: Experiment) -> str:
@@ -104,7 +88,7 @@ def _recall(experiment: Experiment) -> Table:
             row.setting,
             ", ".join(map(str, row.seeds)),
             *(_value(row, MEASURE, name) for name in slices),
-            f"{row.seconds / 60:.1f}" if row.seconds else _NONE,
+            f"{row.seconds / 60:.1f}" if row.seconds else NONE,
         )
         for row in experiment.rows
     ]
@@ -126,7 +110,7 @@ def _value(row: Row, measure: str, slice_name: str) -> str:
     """Return a value; R@50, which is compared, with its interval and its spread between seeds."""
     cell = row.measures[slice_name].get(measure)
     if cell is None:
-        return _NONE
+        return NONE
     if measure != MEASURE:
         return f"{cell.value:.3f}"
     spread = f" ±{100 * row.deviation[slice_name]:.1f}" if slice_name in row.deviation else ""
@@ -160,7 +144,3 @@ def _choices(axis: Axis) -> Table:
         rows.append((SLICE_NAMES[choice.slice], choice.value, told))
     note = "The value of the highest mean; where its interval holds 0, the data do not tell it from the preset's own."
     return Table(f"{axis.key}: best value", ("", "value", "against the preset's own"), tuple(rows), note)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"

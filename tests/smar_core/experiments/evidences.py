@@ -1,6 +1,7 @@
 """Evidence of trials that nobody trained, with values chosen by the test."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from smar_core.experiments.evidence import Evidence, Queries
 from smar_core.experiments.trials import Trial, shaping_values
@@ -11,6 +12,29 @@ SMALL = ("evaluate.split=validation",)
 
 def cell(value: float) -> dict[str, float]:
     return {"value": value, "low": value - 0.1, "high": value + 0.1}
+
+
+def make_scores(value: float) -> dict[str, Any]:
+    """Return what a ``scores.json`` has of everything that a diagnosis keeps, and more; slices differ by .01."""
+
+    def by_slice(value: float) -> dict[str, Any]:
+        places = enumerate(("overall", "fashion", "not_fashion", "seen_query"))
+        return {name: {"num_queries": 2, "R@50": cell(value + 0.01 * n), "P@50": cell(0.9)} for n, name in places}
+
+    of_systems = {"model": by_slice(0.02), "multimodal": by_slice(0.03)}
+    share = {"overall": cell(0.8), "fashion": cell(0.9), "not_fashion": None}
+    return {
+        "model": by_slice(value),
+        "text_only": by_slice(value - 0.2),
+        "multimodal": by_slice(value - 0.1),
+        "gate": {
+            "threshold": 0.4,
+            "policies": {policy: by_slice(value) for policy in ("always_text", "routed")},
+            "differences": {"routed - always_text": by_slice(0.05)},
+        },
+        "reliance": {"shuffled": {"loss": of_systems, "share_of_gain_lost": {"model": share}}, "blank": {"loss": of_systems}},
+        "ann": {"model": by_slice(value), "text": {"recall@50": cell(0.9876)}},
+    }
 
 
 def make_evidence(

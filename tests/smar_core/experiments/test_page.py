@@ -7,8 +7,9 @@ import pytest
 
 from smar_core.experiments.charts import LABEL_CHARACTERS, draw_axis, draw_differences
 from smar_core.experiments.comparison import Experiment
+from smar_core.experiments.markdown import as_markdown
 from smar_core.experiments.page import render_page, write_page
-from smar_core.experiments.table import as_markdown, make_tables
+from smar_core.experiments.table import make_tables
 from tests.smar_core.experiments.test_comparison import ablation, sweep
 
 

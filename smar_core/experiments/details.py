@@ -1,0 +1,87 @@
+"""Tables that are folded away: what stands beside the routed search of each setting (``diagnosis``).
+
+A table is left out where no trial has anything for it, and a setting where its trials have nothing.
+"""
+
+from collections.abc import Callable, Iterator
+
+from smar_core.experiments.comparison import Experiment, Row
+from smar_core.experiments.diagnosis import SYSTEMS, BySlice
+from smar_core.experiments.table import NONE, SLICE_NAMES, Table, points
+
+_SEEDS = "Means over queries and seeds."
+_MODALITIES = ("text", "multimodal", "image")
+
+
+def make_details(experiment: Experiment) -> list[Table]:
+    """Return the folded tables of an experiment that have a row."""
+    slices = tuple(experiment.num_queries)
+    names = tuple(SLICE_NAMES[name] for name in slices)
+    tables = [
+        _table("Each index searched alone, R@50", ("index", *names), experiment, lambda row: _systems(row, slices), _SEEDS),
+        _table(
+            "Routings, R@50",
+            ("routing", *names),
+            experiment,
+            lambda row: _routings(row, slices),
+            f"{_SEEDS} In brackets what the gate's routing has more, in points, with the paired 95% bootstrap interval over "
+            "queries. The oracle takes each query's better index, by the clicks that it is measured on: no gate can reach it.",
+        ),
+        _table(
+            "Reliance on pictures: R@50 lost when they are wrong, points",
+            ("pictures", "system", *names),
+            experiment,
+            lambda row: _reliance(row, slices),
+            f"{_SEEDS} Shuffled: every item has another one's pictures; blank: all have the mean colour. With the paired 95% "
+            "bootstrap interval over queries and, where there is a gain over the text index, the share of it that is lost.",
+        ),
+        _table(
+            "Approximate search: share of the exact top 50 that is found",
+            _MODALITIES,
+            experiment,
+            _ann,
+            f"{_SEEDS} It says nothing of relevance.",
+        ),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def _table(
+    title: str, columns: tuple[str, ...], experiment: Experiment, cells_of: Callable[[Row], Iterator[tuple[str, ...]]], note: str
+) -> Table:
+    rows = tuple(
+        (row.setting, ", ".join(map(str, row.diagnosed_seeds)), *cells) for row in experiment.rows for cells in cells_of(row)
+    )
+    return Table(title, ("", "seeds", *columns), rows, note)
+
+
+def _systems(row: Row, slices: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for system in SYSTEMS:
+        if system in row.diagnosis.systems:
+            yield system, *_values(row.diagnosis.systems[system], slices)
+
+
+def _routings(row: Row, slices: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for policy, by_slice in row.diagnosis.policies.items():
+        gain = row.diagnosis.routing_gain.get(policy, {})
+        told = [f" ({points(gain[name])})" if name in gain else "" for name in slices]
+        yield policy, *(value + more for value, more in zip(_values(by_slice, slices), told, strict=True))
+
+
+def _reliance(row: Row, slices: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for kind, of in row.diagnosis.loss.items():
+        for system, loss in of.items():
+            share = row.diagnosis.share_of_gain_lost.get(kind, {}).get(system, {})
+            told = [f", {100 * share[name].value:.0f}%" if name in share else "" for name in slices]
+            lost = [points(loss[name]) if name in loss else NONE for name in slices]
+            yield kind, system, *(words + more for words, more in zip(lost, told, strict=True))
+
+
+def _ann(row: Row) -> Iterator[tuple[str, ...]]:
+    ann = row.diagnosis.ann
+    if ann:
+        yield tuple(f"{ann[modality].value:.4f}" if modality in ann else NONE for modality in _MODALITIES)
+
+
+def _values(by_slice: BySlice, slices: tuple[str, ...]) -> list[str]:
+    return [f"{by_slice[name].value:.3f}" if name in by_slice else NONE for name in slices]

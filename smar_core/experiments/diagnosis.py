@@ -1,0 +1,90 @@
+"""What a trial's file keeps beside the routed search: each index alone, other routings, disturbed pictures, approximate search.
+
+Statements such as "the pictures bring it, not the training" or "the gate earns less than the best routing would" rest on these
+figures, and a trial's artifacts are gone long before its file is. They are R@50 with the interval of their own evaluation,
+without values by query: of several seeds the means of values and of bounds are shown, as of any measure that is not kept by
+query. Left out: graded judgments, traffic weights, thresholds; those are in a run's own report.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from smar_core.experiments.records import COMPARED_SLICES, DIGITS, MEASURE, Cell, Record
+
+SYSTEMS = ("text_only", "multimodal", "image")
+"""Systems that are kept: each index of the model, searched for every query."""
+
+ANN_MEASURE = "recall@50"
+
+BySlice = dict[str, Cell]
+
+
+class Diagnosis(Record):
+    """What takes a trial's model apart; whatever a model does not have, and files of earlier versions, lack.
+
+    Attributes:
+        systems: R@50 by system (``SYSTEMS``) and slice.
+        policies: R@50 by routing (``evaluation.routing``: routed, always_text, always_multimodal, oracle) and slice.
+        routing_gain: R@50 of the gate's routing less that of each other one, by that and slice.
+        loss: R@50 lost with disturbed pictures, by kind (``evaluation.reliance``: shuffled, blank), system and slice.
+        share_of_gain_lost: The same as a share of the gain over text, where there is one.
+        ann: Share of the exact top 50 that each approximate index finds, by modality.
+    """
+
+    systems: dict[str, BySlice] = Field(default_factory=dict)
+    policies: dict[str, BySlice] = Field(default_factory=dict)
+    routing_gain: dict[str, BySlice] = Field(default_factory=dict)
+    loss: dict[str, dict[str, BySlice]] = Field(default_factory=dict)
+    share_of_gain_lost: dict[str, dict[str, BySlice]] = Field(default_factory=dict)
+    ann: BySlice = Field(default_factory=dict)
+
+
+def gather_diagnosis(scores: Mapping[str, Any]) -> Diagnosis:
+    """Return what a ``scores.json`` has of it.
+
+    >>> cell = {"value": 0.5, "low": 0.25, "high": 0.75}
+    >>> found = gather_diagnosis({"image": {"overall": {"num_queries": 2, "R@50": cell}}})
+    >>> found.systems
+    {'image': {'overall': Cell(value=0.5, low=0.25, high=0.75)}}
+    >>> found.policies
+    {}
+    """
+    gate, reliance = scores.get("gate", {}), scores.get("reliance", {})
+    shares = {kind: of["share_of_gain_lost"] for kind, of in reliance.items() if "share_of_gain_lost" in of}
+    ann = {name: of[ANN_MEASURE] for name, of in scores.get("ann", {}).items() if ANN_MEASURE in of}
+    return Diagnosis(
+        systems={system: _by_slice(scores[system]) for system in SYSTEMS if system in scores},
+        policies={policy: _by_slice(of) for policy, of in gate.get("policies", {}).items()},
+        routing_gain={pair.removeprefix("routed - "): _by_slice(of) for pair, of in gate.get("differences", {}).items()},
+        loss={kind: {system: _by_slice(by) for system, by in of["loss"].items()} for kind, of in reliance.items()},
+        share_of_gain_lost={
+            kind: {system: {name: _cell(share) for name, share in by.items() if share is not None} for system, by in of.items()}
+            for kind, of in shares.items()
+        },
+        ann={name: _cell(of) for name, of in ann.items()},
+    )
+
+
+def mean_diagnosis(diagnoses: Sequence[Diagnosis]) -> Diagnosis:
+    """Return the means over seeds of what all of them have; of no seed, nothing."""
+    if not diagnoses:
+        return Diagnosis()
+    return Diagnosis.model_validate({name: _mean([getattr(d, name) for d in diagnoses]) for name in Diagnosis.model_fields})
+
+
+def _by_slice(cells: Mapping[str, Any]) -> BySlice:
+    return {name: _cell(cells[name][MEASURE]) for name in COMPARED_SLICES if MEASURE in cells.get(name, {})}
+
+
+def _cell(parts: Mapping[str, float]) -> Cell:
+    return Cell(**{name: round(parts[name], DIGITS) for name in Cell.model_fields})
+
+
+def _mean(trees: Sequence[Any]) -> Any:
+    """Return the mean of cells that stand at the same places of dicts."""
+    first = trees[0]
+    if isinstance(first, Cell):
+        return Cell(**{p: round(sum(getattr(c, p) for c in trees) / len(trees), DIGITS) for p in Cell.model_fields})
+    return {name: _mean([tree[name] for tree in trees]) for name in first if all(name in tree for tree in trees)}

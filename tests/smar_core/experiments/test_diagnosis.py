@@ -1,0 +1,92 @@
+"""What stands beside the routed search: kept, averaged over seeds, and shown folded."""
+
+import pytest
+
+from smar_core.experiments.comparison import Experiment, compare_trials
+from smar_core.experiments.details import make_details
+from smar_core.experiments.diagnosis import Diagnosis, gather_diagnosis, mean_diagnosis
+from smar_core.experiments.evidence import Evidence
+from smar_core.experiments.markdown import as_markdown
+from smar_core.experiments.page import render_page
+from smar_core.experiments.table import make_tables
+from smar_core.experiments.trials import Trial
+from tests.smar_core.experiments.evidences import QUERIES, make_evidence, make_scores
+from tests.smar_core.experiments.test_comparison import ablation
+
+VALUES = (0.5, 0.5, 0.5, 0.5)
+
+
+@pytest.fixture(scope="module")
+def diagnosed() -> Experiment:
+    """Two seeds with a diagnosis and one of an earlier version; a variant without pictures, and one of an earlier version."""
+    text_alone = {"ann": make_scores(0.5)["ann"]}
+    evidences = [
+        make_evidence(Trial(variant="smar", seed=0), VALUES),
+        make_evidence(Trial(variant="smar", seed=1), VALUES, diagnosis=gather_diagnosis(make_scores(0.5))),
+        make_evidence(Trial(variant="smar", seed=2), VALUES, diagnosis=gather_diagnosis(make_scores(0.7))),
+        make_evidence(Trial(variant="dpsr", seed=1), VALUES, diagnosis=gather_diagnosis(text_alone)),
+        make_evidence(Trial(variant="smar-nc", seed=1), VALUES),
+    ]
+    return compare_trials("ablation", "smar", evidences, {QUERIES.digest: QUERIES})
+
+
+def test_what_is_kept_is_r50_of_the_compared_slices() -> None:
+    found = gather_diagnosis(make_scores(0.5))
+    assert list(found.systems) == ["text_only", "multimodal"]
+    assert set(found.systems["multimodal"]) == {"overall", "fashion", "not_fashion"}
+    assert found.systems["text_only"]["fashion"].value == 0.31
+    assert found.routing_gain["always_text"]["overall"].value == 0.05
+    assert found.loss["blank"]["multimodal"]["not_fashion"].value == 0.05
+    assert set(found.share_of_gain_lost["shuffled"]["model"]) == {"overall", "fashion"}  # None where the gain may be nothing
+    assert list(found.ann) == ["text"]
+
+
+def test_model_without_any_of_it_has_an_empty_one() -> None:
+    assert gather_diagnosis({"model": make_scores(0.5)["model"]}) == Diagnosis()
+
+
+def test_file_of_an_earlier_version_is_read() -> None:
+    written = make_evidence(Trial(variant="smar"), VALUES).model_dump(mode="json")
+    del written["diagnosis"]
+    assert Evidence.model_validate(written).diagnosis == Diagnosis()
+
+
+def test_mean_is_of_what_all_seeds_have() -> None:
+    one, other = gather_diagnosis(make_scores(0.5)), gather_diagnosis(make_scores(0.7) | {"ann": {}})
+    mean = mean_diagnosis([one, other])
+    assert mean.systems["multimodal"]["overall"].value == pytest.approx(0.5)
+    assert mean.systems["multimodal"]["overall"].high == pytest.approx(0.6)
+    assert mean.ann == {}
+
+
+def test_seeds_of_earlier_versions_do_not_count(diagnosed: Experiment) -> None:
+    row = next(row for row in diagnosed.rows if row.setting == "smar")
+    assert (row.seeds, row.diagnosed_seeds) == ((0, 1, 2), (1, 2))
+    assert row.diagnosis.policies["routed"]["overall"].value == pytest.approx(0.6)
+
+
+def test_tables_have_rows_of_what_a_setting_has(diagnosed: Experiment) -> None:
+    systems, routings, reliance, ann = make_details(diagnosed)
+    assert systems.rows == (
+        ("smar", "1, 2", "text_only", "0.400", "0.410", "0.420"),
+        ("smar", "1, 2", "multimodal", "0.500", "0.510", "0.520"),
+    )
+    assert routings.rows[0][2:4] == ("always_text", "0.600 (+5.0 [\N{MINUS SIGN}5.0, +15.0])")
+    assert routings.rows[1][2:4] == ("routed", "0.600")
+    assert [row[2:4] for row in reliance.rows] == [
+        (kind, system) for kind in ("shuffled", "blank") for system in ("model", "multimodal")
+    ]
+    assert reliance.rows[0][4].endswith("], 80%") and not reliance.rows[0][6].endswith("%")
+    assert ann.rows == (("smar", "1, 2", "0.9876", *2 * "\N{EN DASH}"), ("dpsr", "1", "0.9876", *2 * "\N{EN DASH}"))
+
+
+def test_tables_without_a_row_are_left_out() -> None:
+    assert make_details(ablation()) == []
+    assert "<details>" not in render_page(ablation()) + as_markdown(ablation())
+
+
+def test_page_and_markdown_fold_them(diagnosed: Experiment) -> None:
+    page, text = render_page(diagnosed), as_markdown(diagnosed)
+    for told in (page, text):
+        assert told.count("<details>") == told.count("</details>") == len(make_details(diagnosed)) == 4
+        assert told.index("<details>") > told.index(make_tables(diagnosed)[-1].note)
