@@ -1,4 +1,4 @@
-"""The tasks of an experiment: data once, then a loop over its trials, then their comparison.
+"""The pipeline of an experiment: data once, then a loop over its trials, then their comparison.
 
 A trial is told to Kubeflow as variant, overrides and seed; ``configure`` writes its sections out, whole, so that a stage's
 parameters are those of ``smar run`` and of every trial of equal settings, which thus share the cache. Trials run one
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kfp import dsl
+from kfp.dsl.graph_component import GraphComponent
 
 from components.compare_trials import compare_trials
 from components.configure import configure
@@ -22,7 +23,99 @@ PARALLEL_TRIALS = 1
 _SECTIONS = ("prepare", "synthetic", "model", "loss", "pretrain", "gate", "finetune", "export", "evaluate", "runtime")
 
 
-def add_experiment(
+def experiment_pipeline_of(kind: Kind, description: str, default_settings: str) -> GraphComponent:
+    """Return the pipeline of an experiment; ``smar compile`` writes its YAML.
+
+    Args:
+        kind: What is compared; the pipeline is called ``smar-KIND``.
+        description: What Kubeflow says of it.
+        default_settings: JSON list of ``section.key=value`` that all trials have unless others are given.
+    """
+
+    @dsl.pipeline(name=f"smar-{kind}", description=description)
+    def experiment_pipeline(
+        items: str,
+        clicks: str,
+        trials: list,
+        images: str = "",
+        column_map: str = "{}",
+        judgments: str = "",
+        items_digest: str = "",
+        clicks_digest: str = "",
+        images_digest: str = "",
+        judgments_digest: str = "",
+        preset: str = "study",
+        settings: str = default_settings,
+        baseline: str = "smar",
+        results: str = "",
+        recorded: str = "[]",
+        code_prepare_data: str = "",
+        code_generate_synthetic_queries: str = "",
+        code_pretrain: str = "",
+        code_train_gate: str = "",
+        code_finetune: str = "",
+        code_export_embeddings: str = "",
+        code_evaluate: str = "",
+        code: str = "{}",
+    ) -> None:
+        """Wire the experiment.
+
+        Args:
+            items: Catalogue: file, folder or URI.
+            clicks: Click log: file, folder or URI.
+            trials: Of each: variant, overrides (a JSON list of section.key=value) and seed, all of them strings.
+            images: Folder or URI that image paths of the catalogue are relative to; "" for none.
+            column_map: JSON of the input's column for each of our fields that is named otherwise.
+            judgments: Graded judgments; "" for none.
+            items_digest: Digest of the catalogue's files.
+            clicks_digest: Digest of the click log's files.
+            images_digest: Digest of the pictures' files.
+            judgments_digest: Digest of the judgments' files.
+            preset: What all trials start from.
+            settings: JSON list of section.key=value, which all trials have.
+            baseline: Setting that the others are compared with: variant and overrides, joined by commas.
+            results: Folder, reached by every task, in which the evidence of each trial is kept; "" for none.
+            recorded: JSON list of the names of trials whose evidence is there and is only compared.
+            code_prepare_data: Digest of the stage's code; likewise for the other stages.
+            code: JSON of all of them, for the evidence.
+        """
+        _add_tasks(
+            kind,
+            {
+                "items": items,
+                "clicks": clicks,
+                "images": images,
+                "column_map": column_map,
+                "judgments": judgments,
+                "items_digest": items_digest,
+                "clicks_digest": clicks_digest,
+                "images_digest": images_digest,
+                "judgments_digest": judgments_digest,
+            },
+            {
+                "preset": preset,
+                "settings": settings,
+                "trials": trials,
+                "baseline": baseline,
+                "results": results,
+                "recorded": recorded,
+            },
+            {
+                "prepare_data": code_prepare_data,
+                "generate_synthetic_queries": code_generate_synthetic_queries,
+                "pretrain": code_pretrain,
+                "train_gate": code_train_gate,
+                "finetune": code_finetune,
+                "export_embeddings": code_export_embeddings,
+                "evaluate": code_evaluate,
+            },
+            code,
+        )
+
+    return experiment_pipeline
+
+
+def _add_tasks(
     kind: Kind, data: Mapping[str, Channel], experiment: Mapping[str, Channel], code: Mapping[str, Channel], code_json: Channel
 ) -> None:
     """Add all tasks of an experiment to the pipeline that is being defined.
