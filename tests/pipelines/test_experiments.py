@@ -83,6 +83,9 @@ def test_evidence_says_what_made_the_figures(ablated: Shop) -> None:
     assert smar["metrics"]["overall"]["R@50"]["value"] == pytest.approx(expected, abs=1e-6)
     assert sum(smar["values"]) / len(smar["values"]) == pytest.approx(expected, abs=1e-6)
     assert smar["queries"] == dpsr["queries"]
+    assert set(smar["diagnosis"]["systems"]) == {"text_only", "multimodal", "image"}
+    assert set(smar["diagnosis"]["loss"]) == {"shuffled", "blank"} and smar["diagnosis"]["policies"]["oracle"]
+    assert set(dpsr["diagnosis"]["ann"]) == {"text"}
 
 
 def test_out_holds_page_table_and_figures(ablated: Shop) -> None:
@@ -148,11 +151,20 @@ def test_trial_that_fails_keeps_the_others_evidence_and_is_named(ablated: Shop) 
     names = sorted(p.name for p in (ablated.folder / "sweep/results").glob("*-0.json"))
     assert names == ["smar,export.index=flat-0.json", "smar-0.json"]
     assert evidence(ablated, "sweep", "smar-0")["split"] == "validation"
-    done = ablated.smar(*arguments(ablated, "sweep", "sweep", "--axis", "export.index=flat"))
+    beside = "smar export.hnsw_num_links=16 gate.visual_categories=[Apparel, Footwear, Accessories]"
+    done = ablated.smar(*arguments(ablated, "sweep", "sweep", "--axis", "export.index=flat", "--setting", beside))
     assert done.returncode == 0, done.stderr + ablated.latest_log()
-    assert "2 trials, 2 of them recorded" in done.stdout
-    (axis,) = ablated.read("sweep", "experiment.json")["axes"]
+    assert "3 trials, 2 of them recorded" in done.stdout
+    experiment = ablated.read("sweep", "experiment.json")
+    (axis,) = experiment["axes"]
     assert (axis["key"], axis["own"], axis["values"]) == ("export.index", "hnsw", ["flat", "hnsw"])
+    setting, name = beside.replace(" export", ",export").replace(" gate", ",gate"), "_Apparel,_Footwear,_Accessories_-0"
+    assert {difference["setting"] for difference in experiment["differences"]} == {setting}
+    assert set(started_stages(ablated.runs()[-1])[f"smar,export.hnsw_num_links=16,gate.visual_categories={name}"]) == {
+        "export_embeddings",
+        "evaluate",
+        "record_trial",
+    }
 
 
 def test_results_of_another_experiment_are_not_overwritten(ablated: Shop) -> None:
