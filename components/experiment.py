@@ -13,7 +13,7 @@ from smar_core.artifact import Artifact, create_artifact, open_artifact, write_j
 from smar_core.config import PipelineConfig
 from smar_core.digest import digest_json
 from smar_core.errors import UserError
-from smar_core.experiments.comparison import Experiment, compare_trials
+from smar_core.experiments.comparison import compare_trials
 from smar_core.experiments.diagnosis import gather_diagnosis
 from smar_core.experiments.evidence import (
     Evidence,
@@ -24,11 +24,12 @@ from smar_core.experiments.evidence import (
     gather_queries,
     gather_training,
     gather_values,
-    read_recorded,
     write_evidence,
 )
+from smar_core.experiments.findings import Experiment
 from smar_core.experiments.markdown import write_table
 from smar_core.experiments.page import write_page
+from smar_core.experiments.recorded import read_recorded
 from smar_core.experiments.trials import TRIAL_SECTIONS, Kind, Trial, data_digest, shaping_values
 
 NAME_OF_RECORD, NAME_OF_COMPARISON = "record_trial", "compare_trials"

@@ -24,7 +24,7 @@ from smar_core.data.sources import Sources, check_inputs
 from smar_core.digest import digest_json
 from smar_core.errors import UserError
 from smar_core.experiments.comparison import check_comparable
-from smar_core.experiments.evidence import read_recorded, split_recorded
+from smar_core.experiments.recorded import read_recorded, split_recorded
 from smar_core.experiments.table import SLICE_NAMES
 from smar_core.experiments.trials import Plan, Trial, data_digest
 

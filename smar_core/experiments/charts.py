@@ -6,7 +6,7 @@ Settings of an axis stand at equal distances whatever their values are, because 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from smar_core.experiments.comparison import Axis, Difference
+from smar_core.experiments.findings import Axis, Difference
 from smar_core.experiments.records import Cell
 from smar_core.experiments.table import SLICE_NAMES, points, probability
 from smar_core.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Tick, format_tick, nice_ticks

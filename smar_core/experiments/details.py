@@ -5,8 +5,8 @@ A table is left out where no trial has anything for it, and a setting where its 
 
 from collections.abc import Callable, Iterator
 
-from smar_core.experiments.comparison import Experiment, Row
 from smar_core.experiments.diagnosis import SYSTEMS, BySlice
+from smar_core.experiments.findings import Experiment, Row
 from smar_core.experiments.table import NONE, SLICE_NAMES, Table, points
 
 _SEEDS = "Means over queries and seeds."

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from smar_core.experiments.comparison import Experiment
 from smar_core.experiments.details import make_details
+from smar_core.experiments.findings import Experiment
 from smar_core.experiments.table import Table, describe, make_tables
 
 

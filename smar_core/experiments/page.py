@@ -9,8 +9,8 @@ import jinja2
 
 from smar_core import __version__
 from smar_core.experiments.charts import DifferenceChart, draw_axis, draw_differences
-from smar_core.experiments.comparison import Experiment
 from smar_core.experiments.details import make_details
+from smar_core.experiments.findings import Experiment
 from smar_core.experiments.table import SLICE_NAMES, describe, make_tables
 from smar_core.report import charts
 

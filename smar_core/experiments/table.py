@@ -6,7 +6,7 @@ Differences are in points (hundredths), since R@50 differs in its second decimal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from smar_core.experiments.comparison import MEASURES, Axis, Difference, Experiment, Row
+from smar_core.experiments.findings import MEASURES, Axis, Difference, Experiment, Row
 from smar_core.experiments.records import MEASURE, Cell
 
 SLICE_NAMES = {"overall": "all queries", "fashion": "fashion", "not_fashion": "not fashion"}

@@ -5,8 +5,9 @@ import pytest
 
 from smar_core.errors import UserError
 from smar_core.evaluation.significance import holm, paired_comparison
-from smar_core.experiments.comparison import CONFIDENCE, NUM_SAMPLES, SEED, Experiment, compare_trials
+from smar_core.experiments.comparison import CONFIDENCE, NUM_SAMPLES, SEED, compare_trials
 from smar_core.experiments.evidence import Evidence, Queries
+from smar_core.experiments.findings import Experiment
 from smar_core.experiments.trials import Trial
 from tests.smar_core.experiments.evidences import QUERIES, SMALL, make_evidence
 

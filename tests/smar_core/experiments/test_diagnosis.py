@@ -2,10 +2,11 @@
 
 import pytest
 
-from smar_core.experiments.comparison import Experiment, compare_trials
+from smar_core.experiments.comparison import compare_trials
 from smar_core.experiments.details import make_details
 from smar_core.experiments.diagnosis import Diagnosis, gather_diagnosis, mean_diagnosis
 from smar_core.experiments.evidence import Evidence
+from smar_core.experiments.findings import Experiment
 from smar_core.experiments.markdown import as_markdown
 from smar_core.experiments.page import render_page
 from smar_core.experiments.table import make_tables

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from smar_core.experiments.charts import LABEL_CHARACTERS, draw_axis, draw_differences
-from smar_core.experiments.comparison import Experiment
+from smar_core.experiments.findings import Experiment
 from smar_core.experiments.markdown import as_markdown
 from smar_core.experiments.page import render_page, write_page
 from smar_core.experiments.table import make_tables
