@@ -1,6 +1,7 @@
 """``smar ablate`` and ``smar sweep``: see what is recorded, run the other trials, and leave the comparison in OUT."""
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -172,6 +173,7 @@ def _compare_recorded(
     request: ExperimentRequest, recorded: list[Trial], results: Path, run: RunFolder, around: Surroundings
 ) -> Path:
     """Compare trials that are all recorded, which needs no pipeline, and return the artifact of kind ``experiment``."""
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # it tells of every table that it makes
     plan = request.plan
     tracker = Tracker.open(around)
     tracker.describe(_run_name(plan, plan.configure(recorded[0])), _shown_parameters(request), {})
