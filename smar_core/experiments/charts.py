@@ -1,4 +1,4 @@
-"""Geometry of an experiment's charts, in the manner of ``smar_core.report.charts``: the template only draws what is here.
+"""Geometry of an experiment's charts, made of ``smar_core.report.geometry``: the template only draws what is here.
 
 Settings of an axis stand at equal distances whatever their values are, because 0, 0.25, 0.5, 1 and 2 would crowd at one end.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from smar_core.experiments.findings import Axis, Difference
 from smar_core.experiments.records import Cell
 from smar_core.experiments.table import SLICE_NAMES, points, probability
-from smar_core.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Tick, format_tick, nice_ticks
+from smar_core.report.geometry import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Tick, format_tick, nice_ticks
 
 ROW_HEIGHT, LABEL_WIDTH, LABEL_CHARACTERS = 26, 150, 25
 STYLES = {"overall": "total", "fashion": "multimodal", "not_fashion": "text"}

@@ -17,6 +17,7 @@ Cost: a softmax over B x K numbers a step. Left out: weights that look at the it
 Shapes: B pairs, K parts, D embed_dim, C categories.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
@@ -26,7 +27,7 @@ from smar_core.config import ItemTower, LossConfig
 from smar_core.losses.pace import PACE
 
 
-class LearnedWeights(nn.Module):
+class LearnedWeights(nn.Module, ABC):
     """Sums the losses of the parts by weights of its own.
 
     Args:
@@ -39,6 +40,7 @@ class LearnedWeights(nn.Module):
         super().__init__()
         self.register_buffer("log_start_K", torch.tensor(list(start.values())).log(), persistent=False)
 
+    @abstractmethod
     def forward(self, losses_BK: Tensor, counts_BK: Tensor, query_BD: Tensor, item_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return the total, and the mean weight of each part [K] without gradient.
 
@@ -48,7 +50,6 @@ class LearnedWeights(nn.Module):
             query_BD: Query embeddings.
             item_B: Catalogue row of each pair's item, int64.
         """
-        raise NotImplementedError
 
 
 class UncertaintyWeights(LearnedWeights):
@@ -74,7 +75,7 @@ class UncertaintyWeights(LearnedWeights):
         return torch.where(num_K > 0, terms_K, 0.0).sum(), weight_K.detach()
 
 
-class ConstantSumWeights(LearnedWeights):
+class ConstantSumWeights(LearnedWeights, ABC):
     """Softmax weights of each pair, over the parts that count for it, times the sum of the first weights.
 
     A pair whose item has no picture shares the whole sum among L_t and L_m [C].
@@ -88,9 +89,9 @@ class ConstantSumWeights(LearnedWeights):
         super().__init__(start)
         self._sum, self._entropy = sum(start.values()), entropy
 
+    @abstractmethod
     def logits(self, query_BD: Tensor, item_B: Tensor) -> Tensor:
         """Return the logits of the weights [B, K] or [1, K]."""
-        raise NotImplementedError
 
     def forward(self, losses_BK: Tensor, counts_BK: Tensor, query_BD: Tensor, item_B: Tensor) -> tuple[Tensor, Tensor]:
         """See ``LearnedWeights``."""
