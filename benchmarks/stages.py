@@ -81,7 +81,7 @@ def measure_prepare(job: Job) -> Figures:
     kinds = ("items", "clicks", "tokenizer", "rejects")
     outputs = PrepareOutputs(**{kind: job.folder / kind for kind in kinds})
     sources = Sources(job.items, job.clicks)
-    seconds = _seconds(lambda: prepare_data(sources, outputs, job.config.prepare, job.config.runtime, job.context(Stopwatch())))
+    seconds = _seconds(lambda: prepare_data(sources, outputs, job.config.prepare, job.config.beam, job.context(Stopwatch())))
     num_items, num_rows = job.artifact("items").counts["items"], job.artifact("clicks").read_json("statistics.json")["num_rows"]
     return {
         "num_items": num_items,
@@ -97,7 +97,7 @@ def measure_synthetic(job: Job) -> Figures:
     inputs = job.artifact("items"), job.artifact("clicks"), job.artifact("tokenizer")
     config, context = job.config, job.context(Stopwatch())
     seconds = _seconds(
-        lambda: generate_synthetic_queries(*inputs, job.folder / "synthetic", config.synthetic, config.runtime, context)
+        lambda: generate_synthetic_queries(*inputs, job.folder / "synthetic", config.synthetic, config.beam, context)
     )
     num_queries = job.artifact("synthetic").counts["synthetic"]
     return {"num_queries": num_queries, "seconds": seconds, "queries_per_second": num_queries / seconds}

@@ -12,6 +12,7 @@ def configure(preset: str, settings: str, variant: str, overrides: str, seed: st
     "Sections",
     [
         ("prepare", str),
+        ("beam", str),
         ("synthetic", str),
         ("model", str),
         ("loss", str),

@@ -33,7 +33,7 @@ from smar_core.experiments.recorded import read_recorded
 from smar_core.experiments.trials import TRIAL_SECTIONS, Kind, Trial, data_digest, shaping_values
 
 NAME_OF_RECORD, NAME_OF_COMPARISON = "record_trial", "compare_trials"
-STAGE_SECTIONS_GIVEN = ("prepare", *TRIAL_SECTIONS, "evaluate", "runtime")
+STAGE_SECTIONS_GIVEN = ("prepare", "beam", *TRIAL_SECTIONS, "evaluate", "runtime")
 """Config sections that ``configure`` returns, in this order."""
 
 EVIDENCE, QUERIES = "evidence.json", "queries.json"

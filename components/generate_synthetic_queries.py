@@ -13,6 +13,7 @@ def generate_synthetic_queries(
     synthetic: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
     synthetic_section: str,
+    beam_section: str,
     runtime: str,
     code_digest: str,
 ) -> None:
@@ -25,17 +26,18 @@ def generate_synthetic_queries(
         synthetic: Queries with their provenance, and the drift report.
         metrics: Figures of the stage.
         synthetic_section: Config section ``synthetic`` as JSON.
+        beam_section: Config section ``beam`` as JSON.
         runtime: Config section ``runtime`` as JSON.
         code_digest: Digest of the code that runs here, for the cache.
     """
     from components.stage import open_stage
-    from smar_core.config import RuntimeConfig, SyntheticConfig
+    from smar_core.config import BeamConfig, SyntheticConfig
 
     with open_stage(
         "generate_synthetic_queries",
         inputs={"items": items, "clicks": clicks, "tokenizer": tokenizer},
         outputs={"synthetic": synthetic},
-        sections={"synthetic": synthetic_section, "runtime": runtime},
+        sections={"synthetic": synthetic_section, "beam": beam_section, "runtime": runtime},
         metrics=metrics,
         code_digest=code_digest,
     ) as stage:
@@ -47,6 +49,6 @@ def generate_synthetic_queries(
             stage.inputs["tokenizer"],
             stage.outputs["synthetic"],
             stage.section(SyntheticConfig),
-            stage.section(RuntimeConfig),
+            stage.section(BeamConfig),
             stage.context,
         )

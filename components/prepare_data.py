@@ -20,6 +20,7 @@ def prepare_data(
     clicks_digest: str,
     images_digest: str,
     prepare_section: str,
+    beam_section: str,
     runtime: str,
     code_digest: str,
 ) -> None:
@@ -39,19 +40,20 @@ def prepare_data(
         clicks_digest: Digest of the click log's files.
         images_digest: Digest of the pictures' files; "" for none.
         prepare_section: Config section ``prepare`` as JSON.
+        beam_section: Config section ``beam`` as JSON.
         runtime: Config section ``runtime`` as JSON.
         code_digest: Digest of the code that runs here, for the cache.
     """
     import json
 
     from components.stage import open_stage
-    from smar_core.config import PrepareConfig, RuntimeConfig
+    from smar_core.config import BeamConfig, PrepareConfig
 
     with open_stage(
         "prepare_data",
         inputs={},
         outputs={"items": items, "clicks": clicks, "tokenizer": tokenizer, "rejects": rejects},
-        sections={"prepare": prepare_section, "runtime": runtime},
+        sections={"prepare": prepare_section, "beam": beam_section, "runtime": runtime},
         metrics=metrics,
         code_digest=code_digest,
         files={"items_file": items_digest, "clicks_file": clicks_digest, "images_file": images_digest},
@@ -63,6 +65,6 @@ def prepare_data(
             Sources(items_path, clicks_path, images_path or None, json.loads(column_map)),
             PrepareOutputs(**stage.outputs),
             stage.section(PrepareConfig),
-            stage.section(RuntimeConfig),
+            stage.section(BeamConfig),
             stage.context,
         )

@@ -22,6 +22,7 @@ def record_run(
     images_digest: str,
     judgments_digest: str,
     prepare_section: str,
+    beam_section: str,
     synthetic_section: str,
     model_section: str,
     loss_section: str,
@@ -51,6 +52,7 @@ def record_run(
         images_digest: Digest of the pictures' files; "" for none.
         judgments_digest: Digest of the judgments' files; "" without judgments.
         prepare_section: Config section ``prepare`` as JSON.
+        beam_section: Config section ``beam`` as JSON.
         synthetic_section: Config section ``synthetic`` as JSON.
         model_section: Config section ``model`` as JSON.
         loss_section: Config section ``loss`` as JSON.
@@ -80,6 +82,7 @@ def record_run(
         {"items": items_digest, "clicks": clicks_digest, "images": images_digest, "judgments": judgments_digest},
         {
             "prepare": prepare_section,
+            "beam": beam_section,
             "synthetic": synthetic_section,
             "model": model_section,
             "loss": loss_section,

@@ -54,11 +54,16 @@ def import_closure(module: str) -> dict[str, Path]:
     while waiting:
         name = waiting.pop()
         path = _module_file(name)
-        if name in found or name in EXEMPT or path is None:
+        if name in found or path is None or _is_exempt(name):
             continue
         found[name] = path
         waiting += _imported(path)
     return dict(sorted(found.items()))
+
+
+def _is_exempt(name: str) -> bool:
+    """Whether a module, or a package that it is in, is exempt."""
+    return any(name == exempt or name.startswith(f"{exempt}.") for exempt in EXEMPT)
 
 
 @cache

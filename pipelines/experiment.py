@@ -16,11 +16,12 @@ from components.compare_trials import compare_trials
 from components.configure import configure
 from components.prepare_data import prepare_data
 from components.record_trial import record_trial
-from pipelines.stages import Channel, add_training_stages
+from pipelines.placement import Channel, Placement
+from pipelines.stages import add_training_stages
 from smar_core.experiments.trials import Kind
 
 PARALLEL_TRIALS = 1
-_SECTIONS = ("prepare", "synthetic", "model", "loss", "pretrain", "gate", "finetune", "export", "evaluate", "runtime")
+_SECTIONS = ("prepare", "beam", "synthetic", "model", "loss", "pretrain", "gate", "finetune", "export", "evaluate", "runtime")
 
 
 def experiment_pipeline_of(kind: Kind, description: str, default_settings: str) -> GraphComponent:
@@ -34,6 +35,7 @@ def experiment_pipeline_of(kind: Kind, description: str, default_settings: str) 
 
     @dsl.pipeline(name=f"smar-{kind}", description=description)
     def experiment_pipeline(
+        image: str,
         items: str,
         clicks: str,
         trials: list,
@@ -61,6 +63,7 @@ def experiment_pipeline_of(kind: Kind, description: str, default_settings: str) 
         """Wire the experiment.
 
         Args:
+            image: Container image, by digest, that every task runs in.
             items: Catalogue: file, folder or URI.
             clicks: Click log: file, folder or URI.
             trials: Of each: variant, overrides (a JSON list of section.key=value) and seed, all of them strings.
@@ -80,6 +83,7 @@ def experiment_pipeline_of(kind: Kind, description: str, default_settings: str) 
             code: JSON of all of them, for the evidence.
         """
         _add_tasks(
+            Placement(image),
             kind,
             {
                 "items": items,
@@ -116,11 +120,17 @@ def experiment_pipeline_of(kind: Kind, description: str, default_settings: str) 
 
 
 def _add_tasks(
-    kind: Kind, data: Mapping[str, Channel], experiment: Mapping[str, Channel], code: Mapping[str, Channel], code_json: Channel
+    placement: Placement,
+    kind: Kind,
+    data: Mapping[str, Channel],
+    experiment: Mapping[str, Channel],
+    code: Mapping[str, Channel],
+    code_json: Channel,
 ) -> None:
     """Add all tasks of an experiment to the pipeline that is being defined.
 
     Args:
+        placement: Where the tasks run.
         kind: What is compared.
         data: Paths and digests of the input files, and the column map.
         experiment: preset, settings, trials, baseline, results and recorded.
@@ -128,24 +138,27 @@ def _add_tasks(
         code_json: All of them as JSON, for the evidence.
     """
     start = {"preset": experiment["preset"], "settings": experiment["settings"]}
-    shared = _configure(**start, variant="smar", overrides="[]", seed="0", is_trial="no")
-    prepared = prepare_data(
-        items_path=data["items"],
-        clicks_path=data["clicks"],
-        images_path=data["images"],
-        column_map=data["column_map"],
-        items_digest=data["items_digest"],
-        clicks_digest=data["clicks_digest"],
-        images_digest=data["images_digest"],
-        prepare_section=shared["prepare"],
-        runtime=shared["runtime"],
-        code_digest=code["prepare_data"],
+    shared = _configure(placement, **start, variant="smar", overrides="[]", seed="0", is_trial="no")
+    prepared = placement.place(
+        prepare_data(
+            items_path=data["items"],
+            clicks_path=data["clicks"],
+            images_path=data["images"],
+            column_map=data["column_map"],
+            items_digest=data["items_digest"],
+            clicks_digest=data["clicks_digest"],
+            images_digest=data["images_digest"],
+            prepare_section=shared["prepare"],
+            beam_section=shared["beam"],
+            runtime=shared["runtime"],
+            code_digest=code["prepare_data"],
+        )
     ).outputs
     with dsl.ParallelFor(experiment["trials"], parallelism=PARALLEL_TRIALS) as trial:
         told = {"variant": trial.variant, "overrides": trial.overrides, "seed": trial.seed}
-        sections = _configure(**start, **told, is_trial="yes")
+        sections = _configure(placement, **start, **told, is_trial="yes")
         artifacts, metrics = add_training_stages(
-            prepared, sections, code, data["judgments"], data["judgments_digest"], data["column_map"]
+            prepared, sections, code, data["judgments"], data["judgments_digest"], data["column_map"], placement
         )
         recorded = record_trial(
             **artifacts,
@@ -164,17 +177,19 @@ def _add_tasks(
             code=code_json,
             results=experiment["results"],
         )
-        recorded.set_caching_options(False)
-    compare_trials(
-        trials=dsl.Collected(recorded.outputs["trial"]),
-        kind=kind,
-        baseline=experiment["baseline"],
-        results=experiment["results"],
-        recorded=experiment["recorded"],
+        placement.place(recorded).set_caching_options(False)
+    placement.place(
+        compare_trials(
+            trials=dsl.Collected(recorded.outputs["trial"]),
+            kind=kind,
+            baseline=experiment["baseline"],
+            results=experiment["results"],
+            recorded=experiment["recorded"],
+        )
     ).set_caching_options(False)
 
 
-def _configure(**parameters: Any) -> dict[str, Channel]:
-    task = configure(**parameters)
+def _configure(placement: Placement, **parameters: Any) -> dict[str, Channel]:
+    task = placement.place(configure(**parameters))
     task.set_caching_options(False)
     return {name: task.outputs[name] for name in _SECTIONS}

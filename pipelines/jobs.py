@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from components.image import IMAGE
 from components.surroundings import Surroundings
-from pipelines.compile import compile_pipeline, compiled
+from pipelines.compile import compile_pipeline, compiled, pin_image
 from pipelines.local import worker_environment
 from pipelines.local_worker import Job
+from pipelines.placement import IMAGE_PARAMETER
 from pipelines.state import RunFolder, StateFolder
 from smar_core.config import RuntimeConfig
 from smar_core.data.sources import Sources
@@ -49,7 +51,7 @@ def make_job(
     parameters: Mapping[str, str],
     writable: tuple[Path, ...] = (),
 ) -> Job:
-    """Return the job of a run, and put the compiled pipeline into the run's folder.
+    """Return the job of a run, and put the compiled pipeline, with its image, into the run's folder.
 
     Args:
         pipeline: One of ``pipelines.compile.PIPELINES``.
@@ -68,11 +70,12 @@ def make_job(
         shutil.copyfile(compiled(pipeline), run.pipeline)
     else:
         compile_pipeline(pipeline, run.pipeline)
+    pin_image(run.pipeline, IMAGE)
     mounts = sorted({*_writable_folders(state, around), *writable})
     files = {name: (arguments[name], arguments[f"{name}_digest"]) for name in INPUT_FILES if arguments[name]}
     return Job(
         pipeline=run.pipeline,
-        arguments=dict(arguments),
+        arguments={IMAGE_PARAMETER: IMAGE, **arguments},
         pipeline_root=state.pipeline_root,
         cache_root=state.cache,
         use_cache=use_cache,

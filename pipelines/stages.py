@@ -1,7 +1,6 @@
 """The stages below data preparation, wired once for every pipeline that trains: called inside a pipeline, it adds their tasks."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from components.evaluate import evaluate
 from components.export_embeddings import export_embeddings
@@ -9,9 +8,7 @@ from components.finetune import finetune
 from components.generate_synthetic_queries import generate_synthetic_queries
 from components.pretrain import pretrain
 from components.train_gate import train_gate
-
-Channel = Any
-"""A parameter of a pipeline, or an output of a task: known to Kubeflow only."""
+from pipelines.placement import Channel, Placement
 
 
 def add_training_stages(
@@ -21,6 +18,7 @@ def add_training_stages(
     judgments: Channel,
     judgments_digest: Channel,
     column_map: Channel,
+    placement: Placement,
 ) -> tuple[dict[str, Channel], dict[str, Channel]]:
     """Add the six stages from synthetic queries to evaluation.
 
@@ -31,66 +29,80 @@ def add_training_stages(
         judgments: Graded judgments; "" for none.
         judgments_digest: Digest of their files.
         column_map: JSON of the judgments' columns that are named otherwise.
+        placement: Where the tasks run.
 
     Returns:
         Artifacts by a name of ``components.stage.ARTIFACT_KINDS``, ``prepared`` among them, and the metrics of each stage.
     """
     data = {"items": prepared["items"], "clicks": prepared["clicks"]}
     runtime = sections["runtime"]
-    drawn = generate_synthetic_queries(
-        **data,
-        tokenizer=prepared["tokenizer"],
-        synthetic_section=sections["synthetic"],
-        runtime=runtime,
-        code_digest=code["generate_synthetic_queries"],
+    drawn = placement.place(
+        generate_synthetic_queries(
+            **data,
+            tokenizer=prepared["tokenizer"],
+            synthetic_section=sections["synthetic"],
+            beam_section=sections["beam"],
+            runtime=runtime,
+            code_digest=code["generate_synthetic_queries"],
+        )
     ).outputs
-    pretrained = pretrain(
-        **data,
-        tokenizer=prepared["tokenizer"],
-        synthetic=drawn["synthetic"],
-        model_section=sections["model"],
-        loss_section=sections["loss"],
-        pretrain_section=sections["pretrain"],
-        runtime=runtime,
-        code_digest=code["pretrain"],
+    pretrained = placement.place(
+        pretrain(
+            **data,
+            tokenizer=prepared["tokenizer"],
+            synthetic=drawn["synthetic"],
+            model_section=sections["model"],
+            loss_section=sections["loss"],
+            pretrain_section=sections["pretrain"],
+            runtime=runtime,
+            code_digest=code["pretrain"],
+        )
     ).outputs
-    gated = train_gate(
-        **data,
-        pretrained=pretrained["pretrained"],
-        gate_section=sections["gate"],
-        runtime=runtime,
-        code_digest=code["train_gate"],
+    gated = placement.place(
+        train_gate(
+            **data,
+            pretrained=pretrained["pretrained"],
+            gate_section=sections["gate"],
+            runtime=runtime,
+            code_digest=code["train_gate"],
+        )
     ).outputs
-    finetuned = finetune(
-        **data,
-        pretrained=pretrained["pretrained"],
-        gate=gated["gate"],
-        loss_section=sections["loss"],
-        finetune_section=sections["finetune"],
-        runtime=runtime,
-        code_digest=code["finetune"],
+    finetuned = placement.place(
+        finetune(
+            **data,
+            pretrained=pretrained["pretrained"],
+            gate=gated["gate"],
+            loss_section=sections["loss"],
+            finetune_section=sections["finetune"],
+            runtime=runtime,
+            code_digest=code["finetune"],
+        )
     ).outputs
-    exported = export_embeddings(
-        items=prepared["items"],
-        finetuned=finetuned["finetuned"],
-        gate=gated["gate"],
-        export_section=sections["export"],
-        runtime=runtime,
-        code_digest=code["export_embeddings"],
+    exported = placement.place(
+        export_embeddings(
+            items=prepared["items"],
+            finetuned=finetuned["finetuned"],
+            gate=gated["gate"],
+            export_section=sections["export"],
+            runtime=runtime,
+            code_digest=code["export_embeddings"],
+        )
     ).outputs
-    evaluated = evaluate(
-        **data,
-        synthetic=drawn["synthetic"],
-        pretrained=pretrained["pretrained"],
-        gate=gated["gate"],
-        finetuned=finetuned["finetuned"],
-        bundle=exported["bundle"],
-        judgments_path=judgments,
-        column_map=column_map,
-        judgments_digest=judgments_digest,
-        evaluate_section=sections["evaluate"],
-        runtime=runtime,
-        code_digest=code["evaluate"],
+    evaluated = placement.place(
+        evaluate(
+            **data,
+            synthetic=drawn["synthetic"],
+            pretrained=pretrained["pretrained"],
+            gate=gated["gate"],
+            finetuned=finetuned["finetuned"],
+            bundle=exported["bundle"],
+            judgments_path=judgments,
+            column_map=column_map,
+            judgments_digest=judgments_digest,
+            evaluate_section=sections["evaluate"],
+            runtime=runtime,
+            code_digest=code["evaluate"],
+        )
     ).outputs
     outputs = {
         "generate_synthetic_queries": drawn,

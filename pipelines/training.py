@@ -9,6 +9,7 @@ from kfp import dsl
 
 from components.prepare_data import prepare_data
 from components.record_run import record_run
+from pipelines.placement import Placement
 from pipelines.stages import add_training_stages
 
 NAME = "smar-training"
@@ -18,6 +19,7 @@ NAME = "smar-training"
     name=NAME, description="Semantic-enhanced modality-asymmetric retrieval: from a catalogue and a click log to a bundle."
 )
 def training_pipeline(
+    image: str,
     items: str,
     clicks: str,
     images: str = "",
@@ -28,6 +30,7 @@ def training_pipeline(
     images_digest: str = "",
     judgments_digest: str = "",
     prepare: str = "{}",
+    beam: str = "{}",
     synthetic: str = "{}",
     model: str = "{}",
     loss: str = "{}",
@@ -49,6 +52,7 @@ def training_pipeline(
     """Wire the stages.
 
     Args:
+        image: Container image, by digest, that every task runs in.
         items: Catalogue: file, folder or URI.
         clicks: Click log: file, folder or URI.
         images: Folder or URI that image paths of the catalogue are relative to; "" for none.
@@ -58,25 +62,30 @@ def training_pipeline(
         clicks_digest: Digest of the click log's files.
         images_digest: Digest of the pictures' files.
         judgments_digest: Digest of the judgments' files.
-        prepare: Config section as JSON; so are synthetic, model, loss, pretrain, gate, finetune, export, evaluate, runtime
+        prepare: Config section as JSON; so are beam, synthetic, model, loss, pretrain, gate, finetune, export, evaluate, runtime
             and tracking.
         code_prepare_data: Digest of the stage's code; likewise for the other stages.
     """
-    prepared = prepare_data(
-        items_path=items,
-        clicks_path=clicks,
-        images_path=images,
-        column_map=column_map,
-        items_digest=items_digest,
-        clicks_digest=clicks_digest,
-        images_digest=images_digest,
-        prepare_section=prepare,
-        runtime=runtime,
-        code_digest=code_prepare_data,
+    placement = Placement(image)
+    prepared = placement.place(
+        prepare_data(
+            items_path=items,
+            clicks_path=clicks,
+            images_path=images,
+            column_map=column_map,
+            items_digest=items_digest,
+            clicks_digest=clicks_digest,
+            images_digest=images_digest,
+            prepare_section=prepare,
+            beam_section=beam,
+            runtime=runtime,
+            code_digest=code_prepare_data,
+        )
     ).outputs
     artifacts, _ = add_training_stages(
         prepared,
         {
+            "beam": beam,
             "synthetic": synthetic,
             "model": model,
             "loss": loss,
@@ -98,22 +107,26 @@ def training_pipeline(
         judgments,
         judgments_digest,
         column_map,
+        placement,
     )
-    record_run(
-        **artifacts,
-        items_digest=items_digest,
-        clicks_digest=clicks_digest,
-        images_digest=images_digest,
-        judgments_digest=judgments_digest,
-        prepare_section=prepare,
-        synthetic_section=synthetic,
-        model_section=model,
-        loss_section=loss,
-        pretrain_section=pretrain,
-        gate_section=gate,
-        finetune_section=finetune,
-        export_section=export,
-        evaluate_section=evaluate,
-        runtime_section=runtime,
-        tracking_section=tracking,
+    placement.place(
+        record_run(
+            **artifacts,
+            items_digest=items_digest,
+            clicks_digest=clicks_digest,
+            images_digest=images_digest,
+            judgments_digest=judgments_digest,
+            prepare_section=prepare,
+            beam_section=beam,
+            synthetic_section=synthetic,
+            model_section=model,
+            loss_section=loss,
+            pretrain_section=pretrain,
+            gate_section=gate,
+            finetune_section=finetune,
+            export_section=export,
+            evaluate_section=evaluate,
+            runtime_section=runtime,
+            tracking_section=tracking,
+        )
     ).set_caching_options(False)

@@ -64,7 +64,7 @@ def tiny_config() -> PipelineConfig:
             "prepare.num_shards=2",
             "synthetic.ratio=10",
             "synthetic.max_item_share=0.2",
-            "runtime.num_workers=1",
+            "beam.num_workers=1",
             "runtime.num_threads=1",
         ],
     )
@@ -88,11 +88,9 @@ def prepared(tiny_shop: Path, tiny_config: PipelineConfig, tmp_path_factory: pyt
     kinds = ("items", "clicks", "tokenizer", "rejects")
     context = StageContext(config_digest="config", work=folder / "work")
     sources = Sources(str(tiny_shop / "items.parquet"), str(tiny_shop / "clicks.parquet"))
-    prepare_data(sources, PrepareOutputs(*(folder / kind for kind in kinds)), tiny_config.prepare, tiny_config.runtime, context)
+    prepare_data(sources, PrepareOutputs(*(folder / kind for kind in kinds)), tiny_config.prepare, tiny_config.beam, context)
     items, clicks, tokenizer, rejects = (open_artifact(folder / kind, kind) for kind in kinds)
-    generate_synthetic_queries(
-        items, clicks, tokenizer, folder / "synthetic", tiny_config.synthetic, tiny_config.runtime, context
-    )
+    generate_synthetic_queries(items, clicks, tokenizer, folder / "synthetic", tiny_config.synthetic, tiny_config.beam, context)
     return Prepared(items, clicks, tokenizer, rejects, open_artifact(folder / "synthetic", "synthetic"), tiny_config)
 
 

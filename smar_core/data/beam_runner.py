@@ -22,27 +22,28 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
+from smar_core.config import BeamConfig
 from smar_core.progress import Progress
 
 
-def run_pipeline(build: Callable[[beam.Pipeline], None], num_workers: int, log: Path) -> Counter[str]:
+def run_pipeline(build: Callable[[beam.Pipeline], None], runner: BeamConfig, log: Path) -> Counter[str]:
     """Run a pipeline to its end.
 
     Args:
         build: Adds the transforms to a pipeline.
-        num_workers: Worker processes; with 1, everything runs in this process.
+        runner: How many worker processes; with 1, everything runs in this process.
         log: File for what the workers print.
 
     Returns:
         The pipeline's counters by name, those of one name added up over its transforms; 0 for one that never counted.
     """
     environment = None
-    if num_workers > 1:
+    if runner.num_workers > 1:
         log.parent.mkdir(parents=True, exist_ok=True)
         # "exec", so that the shell does not stand between a worker and the one who ends it.
         command = f"exec {shlex.quote(sys.executable)} -m apache_beam.runners.worker.sdk_worker_main 2>>{shlex.quote(str(log))}"
         environment = SubprocessSDKEnvironment.from_command_string(command)
-    options = PipelineOptions(flags=[], direct_num_workers=num_workers)
+    options = PipelineOptions(flags=[], direct_num_workers=runner.num_workers)
     with _quiet_beam():
         pipeline = beam.Pipeline(runner=FnApiRunner(default_environment=environment), options=options)
         build(pipeline)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from smar_core.artifact import create_artifact, table_files, write_json
-from smar_core.config import PrepareConfig, RuntimeConfig
+from smar_core.config import BeamConfig, PrepareConfig
 from smar_core.data.beam_runner import pack, run_pipeline, shard_of, unpack, watch_files
 from smar_core.data.catalogue import CleanItems, WriteItems, summarise_items
 from smar_core.data.click_log import (
@@ -46,7 +46,7 @@ SPAN = "span.json"
 
 
 def prepare_data(
-    sources: Sources, outputs: PrepareOutputs, config: PrepareConfig, runtime: RuntimeConfig, context: StageContext
+    sources: Sources, outputs: PrepareOutputs, config: PrepareConfig, runner: BeamConfig, context: StageContext
 ) -> dict[str, float]:
     """Clean, split and write the catalogue and the click log, and learn the tokenizer.
 
@@ -54,7 +54,7 @@ def prepare_data(
         sources: Where the input is.
         outputs: Folders of the artifacts "items", "clicks", "tokenizer" and "rejects".
         config: Image size, split, crawlers, vocabulary, shards.
-        runtime: ``num_workers`` Beam processes.
+        runner: Where Beam runs.
         context: Digests for the manifests, scratch folder, progress.
 
     Returns:
@@ -71,7 +71,7 @@ def prepare_data(
             stack.enter_context(create_artifact(path, kind, config_digest=context.config_digest, parents=context.parents))
         with watch_files([outputs.items, outputs.clicks], 5 * config.num_shards, "tables", context.progress):
             counters = run_pipeline(
-                lambda pipeline: _build(pipeline, sources, outputs, config, scratch), runtime.num_workers, scratch / "workers.log"
+                lambda pipeline: _build(pipeline, sources, outputs, config, scratch), runner, scratch / "workers.log"
             )
         _raise_failure(scratch)
         rejects, items = _read(outputs.rejects, "rejects"), _read(outputs.items, "items")

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
 from smar_core.artifact import Artifact, create_artifact, table_files, write_json
-from smar_core.config import RuntimeConfig, SyntheticConfig
+from smar_core.config import BeamConfig, SyntheticConfig
 from smar_core.data.beam_runner import pack, run_pipeline, shard_of, unpack, watch_files
 from smar_core.data.drift import compare_queries
 from smar_core.data.matched import ELSEWHERE, FIELDS, QueryProfile
@@ -27,7 +27,7 @@ def generate_synthetic_queries(
     tokenizer: Artifact,
     output: Path,
     config: SyntheticConfig,
-    runtime: RuntimeConfig,
+    runner: BeamConfig,
     context: StageContext,
 ) -> dict[str, float]:
     """Draw ``config.ratio`` queries for every distinct training query, spread over the items.
@@ -38,7 +38,7 @@ def generate_synthetic_queries(
         tokenizer: For the drift report.
         output: Folder of the "synthetic" artifact.
         config: How many queries, and what a query may look like.
-        runtime: ``num_workers`` Beam processes.
+        runner: Where Beam runs.
         context: Digests for the manifest, scratch folder, progress.
 
     Returns:
@@ -89,7 +89,7 @@ def generate_synthetic_queries(
             )
 
         with watch_files([output], config.num_shards, "queries", context.progress):
-            counters = run_pipeline(build, runtime.num_workers, context.work / "generate_synthetic_queries" / "workers.log")
+            counters = run_pipeline(build, runner, context.work / "generate_synthetic_queries" / "workers.log")
         context.progress.update("drift", 0, 1)
         figures = _summarise(output, num_requested, counters)
         report = compare_queries(

@@ -15,7 +15,7 @@ from smar_core.experiments.records import Record
 TRIAL_SECTIONS = ("synthetic", "model", "loss", "pretrain", "gate", "finetune", "export")
 """Config sections in which trials may differ."""
 
-SHARED_SECTIONS = ("prepare", "evaluate", "tracking", "runtime")
+SHARED_SECTIONS = ("prepare", "beam", "evaluate", "tracking", "runtime")
 """Config sections that all trials of an experiment have in common."""
 
 SEEDED_SECTIONS = ("pretrain", "gate", "finetune")
@@ -112,9 +112,9 @@ def rank_settings(baseline: str, trials: Iterable[Trial]) -> list[str]:
 
 
 def shaping_values(config: PipelineConfig) -> Values:
-    """Return what shapes a trial's figures, by section and key: all but the report, the tracking and the number of workers."""
+    """Return what shapes a trial's figures, by section and key: all but the report, the tracking and Beam."""
     values = {name: getattr(config, name).model_dump(mode="json") for name in ("prepare", *TRIAL_SECTIONS)}
-    machine = config.runtime.model_dump(mode="json", exclude={"num_workers"})
+    machine = config.runtime.model_dump(mode="json")
     measured = config.evaluate.model_dump(mode="json", include={"split", "cutoffs"})
     return {**values, "runtime": machine, "evaluate": measured}
 

@@ -41,6 +41,7 @@ def synthetic_arguments(prepared: Any, **changes: Any) -> dict[str, Any]:
         "clicks": given(prepared.clicks),
         "tokenizer": given(prepared.tokenizer),
         "synthetic_section": prepared.config.synthetic.model_dump_json(),
+        "beam_section": prepared.config.beam.model_dump_json(),
         "runtime": prepared.config.runtime.model_dump_json(),
         "code_digest": "",
         **changes,
@@ -57,6 +58,7 @@ def prepare_arguments(shop: Path, config: PipelineConfig) -> Mapping[str, str]:
         "clicks_digest": "b",
         "images_digest": "",
         "prepare_section": config.prepare.model_dump_json(),
+        "beam_section": config.beam.model_dump_json(),
         "runtime": config.runtime.model_dump_json(),
         "code_digest": "",
     }

@@ -37,6 +37,7 @@ def test_origin_is_what_a_stage_writes_into_its_manifests(tiny_shop: Path, tiny_
         column_map="{}",
         **{f"{name}_digest": files[name] for name in STAGE_FILES["prepare_data"]},
         prepare_section=sections["prepare"],
+        beam_section=sections["beam"],
         runtime=sections["runtime"],
         code_digest="",
     )

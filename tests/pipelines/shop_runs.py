@@ -33,7 +33,7 @@ SETTINGS = (
     "evaluate.num_bootstrap_samples=50",
     "evaluate.num_examples=2",
     "runtime.num_threads=1",
-    "runtime.num_workers=1",
+    "beam.num_workers=1",
     "runtime.device=cpu",
 )
 

@@ -1,5 +1,6 @@
 """The compiled pipeline: as committed, complete, and within the limits of a cluster."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,10 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from components.image import IMAGE
 from components.record import STAGE_OUTPUTS
 from pipelines.cli import invoke
-from pipelines.compile import PIPELINES, compiled
+from pipelines.compile import PIPELINES, compiled, pin_image
+from pipelines.placement import IMAGE_PARAMETER
 from pipelines.training_run import pipeline_arguments
 from smar_core.config import PRESETS, STAGE_SECTIONS, load_config
 from smar_core.data.sources import Sources
@@ -52,12 +53,27 @@ def test_seven_stages_are_cached_and_the_last_task_is_not(spec: dict[str, Any]) 
     assert set(tasks) - {name.replace("_", "-") for name in cached} == {"record-run"}
 
 
-def test_commands_install_nothing_and_name_one_image(any_spec: dict[str, Any]) -> None:
+def test_commands_install_nothing_and_run_in_the_image_of_the_parameter(any_spec: dict[str, Any]) -> None:
     for executor in any_spec["deploymentSpec"]["executors"].values():
         container = executor["container"]
-        assert container["image"] == IMAGE
+        assert container["image"] == "{{$.inputs.parameters['pipelinechannel--image']}}"
         assert not any("pip install" in part for part in container["command"])
         assert max(len(part.encode()) for part in (*container["command"], *container["args"])) < 128 * 1024
+
+
+def test_the_image_is_a_parameter_that_has_to_be_given(any_spec: dict[str, Any]) -> None:
+    assert any_spec["root"]["inputDefinitions"]["parameters"][IMAGE_PARAMETER] == {
+        "parameterType": "STRING",
+        "description": "Container image, by digest, that every task runs in.",
+    }
+
+
+def test_pinned_images_stand_in_the_file_itself(tmp_path: Path) -> None:
+    path = tmp_path / "pinned.yaml"
+    shutil.copyfile(compiled("ablation"), path)
+    pin_image(path, "registry.example/smar:1")
+    executors = yaml.safe_load(path.read_text())["deploymentSpec"]["executors"].values()
+    assert {executor["container"]["image"] for executor in executors} == {"registry.example/smar:1"}
 
 
 @pytest.mark.parametrize("name", ["ablation", "sweep"])

@@ -34,9 +34,9 @@ def prepare(tmp_path: Path, tiny_config: PipelineConfig) -> Callable[..., dict[s
 
     def run(sources: Sources, name: str = "out", num_workers: int = 1, config: PrepareConfig = tiny_config.prepare):
         folder = tmp_path / name
-        runtime = tiny_config.runtime.model_copy(update={"num_workers": num_workers})
+        runner = tiny_config.beam.model_copy(update={"num_workers": num_workers})
         context = StageContext("config digest", folder / "work", {"items_file": "digest"})
-        prepare_data(sources, PrepareOutputs(*(folder / kind for kind in KINDS)), config, runtime, context)
+        prepare_data(sources, PrepareOutputs(*(folder / kind for kind in KINDS)), config, runner, context)
         return {kind: open_artifact(folder / kind, kind) for kind in KINDS}
 
     return run
@@ -346,7 +346,7 @@ def test_progress_is_told_and_beam_is_quiet(
     outputs = PrepareOutputs(*(tmp_path / kind for kind in KINDS))
     context = StageContext("", tmp_path / "work", progress=Recorder())
     with caplog.at_level(logging.WARNING):
-        figures = prepare_data(sources, outputs, tiny_config.prepare, tiny_config.runtime, context)
+        figures = prepare_data(sources, outputs, tiny_config.prepare, tiny_config.beam, context)
     assert not caplog.records
     assert [phase for phase, done, total in told if done == total] == ["tables", "tokenizer"]
     assert figures["num_items"] == 35 and json.dumps(figures)

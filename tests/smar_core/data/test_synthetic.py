@@ -20,10 +20,10 @@ from smar_core.text import item_text
 def generate(prepared, tmp_path: Path) -> Callable[..., Artifact]:
     def run(num_workers: int = 1, **changes: float) -> Artifact:
         config = SyntheticConfig.model_validate(prepared.config.synthetic.model_dump() | changes)
-        runtime = prepared.config.runtime.model_copy(update={"num_workers": num_workers})
+        runner = prepared.config.beam.model_copy(update={"num_workers": num_workers})
         context = StageContext("config digest", tmp_path / "work")
         output = tmp_path / "synthetic"
-        generate_synthetic_queries(prepared.items, prepared.clicks, prepared.tokenizer, output, config, runtime, context)
+        generate_synthetic_queries(prepared.items, prepared.clicks, prepared.tokenizer, output, config, runner, context)
         return open_artifact(output, "synthetic")
 
     return run
@@ -72,7 +72,7 @@ def test_what_items_cannot_give_is_drawn_from_the_others(prepared, tmp_path: Pat
     config = prepared.config.synthetic.model_copy(update={"sampling": sampling, "max_redraws": 50})
     items, output = open_artifact(tmp_path / "items", "items"), tmp_path / "synthetic"
     context = StageContext("", tmp_path / "work")
-    generate_synthetic_queries(items, prepared.clicks, prepared.tokenizer, output, config, prepared.config.runtime, context)
+    generate_synthetic_queries(items, prepared.clicks, prepared.tokenizer, output, config, prepared.config.beam, context)
     drift = json.loads((output / "drift.json").read_text())
     assert drift["num_given_up"] > 0.4 * drift["num_requested"]
     assert 0 <= drift["missing_share"] < 0.1  # the second round may draw held-out queries, too

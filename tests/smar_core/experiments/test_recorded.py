@@ -73,5 +73,5 @@ def test_file_of_another_trial_of_the_same_name_is_never_replaced(tmp_path: Path
 
 def test_settings_that_change_no_figure_are_no_other_experiment(tmp_path: Path) -> None:
     write_evidence(tmp_path, make_evidence(SMAR, VALUES), QUERIES)
-    plan = plan_ablation("demo", ["runtime.num_workers=1"], ["smar"], [0])
+    plan = plan_ablation("demo", ["beam.num_workers=1"], ["smar"], [0])
     assert split_recorded(plan, tmp_path, "data") == ([SMAR], [], [])

@@ -25,7 +25,7 @@ def test_seed_is_that_of_the_training_stages_and_not_of_the_data() -> None:
 
 def test_what_shapes_the_figures_is_told_by_key_and_nothing_else_counts() -> None:
     then = shaping_values(load_config("demo"))
-    same = ("runtime.num_workers=1", "evaluate.num_examples=1", "evaluate.num_bootstrap_samples=7", "tracking.experiment=mine")
+    same = ("beam.num_workers=1", "evaluate.num_examples=1", "evaluate.num_bootstrap_samples=7", "tracking.experiment=mine")
     assert changed_keys(then, load_config("demo", same)) == []
     for other in (
         "pretrain.seed=1",
