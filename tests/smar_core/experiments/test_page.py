@@ -9,6 +9,7 @@ from smar_core.experiments.charts import LABEL_CHARACTERS, draw_axis, draw_diffe
 from smar_core.experiments.findings import Experiment
 from smar_core.experiments.markdown import as_markdown
 from smar_core.experiments.page import render_page, write_page
+from smar_core.experiments.records import Cell
 from smar_core.experiments.table import make_tables
 from tests.smar_core.experiments.test_comparison import ablation, sweep
 
@@ -123,6 +124,31 @@ def test_difference_chart_shows_zero_and_every_interval() -> None:
     assert min(places) <= chart.zero <= max(places)
     assert all(min(places) <= point.low <= point.x <= point.high <= max(places) + 1e-6 for point in chart.points)
     assert draw_differences([]) is None
+
+
+def test_a_difference_far_beyond_the_others_is_written_and_leaves_the_axis_to_them() -> None:
+    """DPSR-i, 35 points below, squeezed every other variant of the first ablation into one spot."""
+    (one, *_) = ablation().differences
+    cells = {
+        "near": Cell(value=-0.012, low=-0.026, high=0.001),
+        "nearer": Cell(value=0.008, low=-0.007, high=0.024),
+        "low": Cell(value=-0.353, low=-0.373, high=-0.333),
+        "near too": Cell(value=-0.044, low=-0.055, high=-0.032),
+        "high": Cell(value=0.4, low=0.3, high=0.5),
+    }
+    found = [one.model_copy(update={"setting": setting, "difference": cell}) for setting, cell in cells.items()]
+    chart = draw_differences(found)
+    assert chart is not None
+    assert [label for _, label in chart.rows] == list(cells)
+    assert [tick.label for tick in chart.x_ticks] == ["-6", "-4", "-2", "0", "2", "4"]
+    rows = dict(chart.rows)
+    assert [rows[mark.y] for mark in (*chart.points, *chart.off_axis)] == ["near", "nearer", "near too", "low", "high"]
+    low, high = chart.off_axis
+    assert low.words == "\N{MINUS SIGN}35.3 [\N{MINUS SIGN}37.3, \N{MINUS SIGN}33.3]" and "points" in low.tip
+    assert (low.anchor, high.anchor) == ("start", "end") and low.text_x < chart.zero < high.text_x
+    page = read(render_page(ablation().model_copy(update={"differences": tuple(found)})))
+    assert low.words in page.text and "An arrow stands for a row" in page.text
+    assert "An arrow stands for a row" not in read(render_page(ablation())).text
 
 
 def test_long_settings_and_bars_stay_within_their_places() -> None:
