@@ -7,6 +7,7 @@ index is never mistaken for a weak model. Nothing is tuned here. ``scores.json``
 * ``differences``: of pairs of systems, by slice and measure; value, low, high, ``relative_percent``, ``p`` and ``p_holm``.
 * ``traffic``: systems and differences once more, each query weighted by its clicks.
 * ``judged``: systems, differences and counts on graded judgments; the counts alone where no judged query was asked.
+* ``attainable``: what a ranking by the grades themselves would reach on the clicks (``attainable``).
 * ``ann``, ``gate``, ``exclusive``, ``reliance`` (``diagnosis``), ``signatures`` (a list).
 * ``queries``: which days, how many queries were used, and what pictures their relevant items have.
 
@@ -31,6 +32,7 @@ from smar_core.artifact import Artifact, create_artifact, write_json
 from smar_core.config import EvaluateConfig, RuntimeConfig
 from smar_core.data.judgments import read_judgments
 from smar_core.errors import ArtifactError
+from smar_core.evaluation.attainable import summarise_attainable
 from smar_core.evaluation.click_views import classify_relevant, click_slices, measure_clicks, measure_pairs
 from smar_core.evaluation.diagnosis import diagnose
 from smar_core.evaluation.distinctiveness import count_classes
@@ -38,10 +40,12 @@ from smar_core.evaluation.examples import build_examples, build_matches
 from smar_core.evaluation.runs import qrels_lines, ranking_lines, write_lines
 from smar_core.evaluation.shelf import Shelf
 from smar_core.evaluation.signatures import find_signatures
+from smar_core.evaluation.slices import Mask
 from smar_core.evaluation.synthetic_test import draw_synthetic_test, measure_synthetic, split_encoded
 from smar_core.evaluation.systems import encode_test, rank_ann, rank_systems
-from smar_core.evaluation.testset import ClickTest, load_click_test, load_judged_test
+from smar_core.evaluation.testset import ClickTest, JudgedTest, load_click_test, load_judged_test
 from smar_core.evaluation.views import (
+    Measured,
     measure_ann,
     measure_judged,
     per_query_table,
@@ -129,11 +133,9 @@ def evaluate(
         "relevant_pictures": count_classes(picture_class[np.unique(test.qrels.row_E)]),
     }
     if graded is not None:
-        scores["judged"] = dict(graded.counts)
-        if len(graded.places):
-            judged_view = measure_judged(graded, rankings, slices, config)
-            scores["judged"] |= summarise_views([judged_view], config)
-            views.append(judged_view)
+        judged_scores, judged_views = _measure_judgments(graded, test, rankings, clicks_view, slices, config)
+        scores |= judged_scores
+        views += judged_views
     context.progress.update("rank and measure", 4, 4)
     scores |= diagnose(
         test,
@@ -189,6 +191,22 @@ def summary_figures(scores: Mapping[str, Any]) -> dict[str, float]:
                     if measure in measures:
                         figures[f"{name}{measure}{end}"] = measures[measure]["value"]
     return figures
+
+
+def _measure_judgments(
+    graded: JudgedTest,
+    test: ClickTest,
+    rankings: Mapping[str, Ranking],
+    clicks_view: Measured,
+    slices: Mapping[str, Mask],
+    config: EvaluateConfig,
+) -> tuple[dict[str, Any], list[Measured]]:
+    """Return the entries of ``scores.json`` that graded judgments give, and the views behind them."""
+    if not len(graded.places):
+        return {"judged": dict(graded.counts)}, []
+    view = measure_judged(graded, rankings, slices, config)
+    attainable = summarise_attainable(test.qrels, clicks_view.values["model"]["R@50"], graded, slices, config)
+    return {"judged": graded.counts | summarise_views([view], config), "attainable": attainable}, [view]
 
 
 def _check_origin(bundle: Artifact, used: Mapping[str, Artifact]) -> None:

@@ -63,6 +63,7 @@ def render_report(data: ReportData) -> str:
         judged_tables=score_tables(systems_of(judged), names),
         judged_difference_tables=difference_tables(_differences(judged, mode), names),
         judged_facts=_facts({name: value for name, value in judged.items() if name.startswith("num_")}),
+        attainable=(scores.get("attainable") or {}).get("slices") or {},
         num_excluded=(scores.get("queries") or {}).get("num_excluded", 0),
         ann_rows=ann_rows(scores, names["model"][0]),
         reliance=scores.get("reliance") or {},

@@ -75,6 +75,7 @@ def test_scores_have_the_contract_form(scores: dict[str, Any]) -> None:
     assert set(scores) == SYSTEMS | {
         "traffic",
         "judged",
+        "attainable",
         "ann",
         "differences",
         "queries",
@@ -146,6 +147,13 @@ def test_runs_and_qrels_agree_with_ir_measures(evaluated: tuple[Artifact, dict[s
         measures = [ir_measures.nDCG @ 10, ir_measures.RR @ 10, ir_measures.P @ 10, ir_measures.R @ 50]
         for measure, value in ir_measures.calc_aggregate(measures, qrels, run).items():
             assert scores[system]["overall"][str(measure)]["value"] == pytest.approx(value)
+
+
+def test_what_is_attainable_is_worked_out_by_hand(scores: dict[str, Any]) -> None:
+    """The one judged query of the test days: each item that was clicked for it has a grade, and there are fewer than 50."""
+    entry = scores["attainable"]["slices"]["overall"]
+    assert (entry["num_queries"], entry["attainable"]["value"]) == (1, 1.0)
+    assert entry["share"]["value"] == entry["model"]["value"]
 
 
 def test_judged_counts_and_grades(scores: dict[str, Any]) -> None:

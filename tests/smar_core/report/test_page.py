@@ -129,6 +129,8 @@ def made_up_report() -> ReportData:
         "click_memory": system(0.31, 0.3, 0.33),
     }
     scores["judged"] = {"model": system(0.5, 0.45, 0.7), "num_unknown_items": 12}
+    foreseen = {"num_queries": 1200, "model": cell(0.734), "attainable": cell(0.801), "share": cell(0.916)}
+    scores["attainable"] = {"cutoff": 50, "slices": {"overall": foreseen}}
     scores["ann"] = {
         "text": {"recall@50": cell(0.991)},
         "multimodal": {"recall@50": cell(0.987)},
@@ -372,7 +374,9 @@ def test_scores_alone_make_a_page_and_so_does_nothing() -> None:
     read(render_report(ReportData("nothing", {})))
 
 
-@pytest.mark.parametrize("name", ["gate", "exclusive", "reliance", "signatures", "traffic", "differences", "judged", "ann"])
+@pytest.mark.parametrize(
+    "name", ["gate", "exclusive", "reliance", "signatures", "traffic", "differences", "judged", "attainable", "ann"]
+)
 def test_a_missing_part_of_the_scores_is_left_out(name: str) -> None:
     data = made_up_report()
     page = render_report(dataclasses.replace(data, scores={key: part for key, part in data.scores.items() if key != name}))
@@ -390,6 +394,10 @@ def test_signatures_that_are_present_come_first_with_their_check_open() -> None:
     assert places == sorted(places)
     assert page.count("<details open>") == 1
     assert "3 ways in which such a model is known to fail: 1 present, 1 not measured in this run" in said()
+
+
+def test_what_can_be_foreseen_stands_beside_what_the_model_reaches() -> None:
+    assert "All queries12000.734" in said() and "0.801" in said() and "0.916" in said()
 
 
 def test_differences_say_points_percent_and_corrected_p() -> None:
