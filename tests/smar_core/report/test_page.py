@@ -397,7 +397,7 @@ def test_signatures_that_are_present_come_first_with_their_check_open() -> None:
 
 
 def test_what_can_be_foreseen_stands_beside_what_the_model_reaches() -> None:
-    assert "All queries12000.734" in said() and "0.801" in said() and "0.916" in said()
+    assert all(figure in said() for figure in ("Share reached", "0.801", "0.916"))
 
 
 def test_differences_say_points_percent_and_corrected_p() -> None:
