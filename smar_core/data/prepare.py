@@ -7,19 +7,18 @@ afterwards, in this process, from the tables that were written.
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from smar_core.artifact import create_artifact, table_files, write_json
+from smar_core.artifact import create_artifact, write_json
 from smar_core.config import BeamConfig, PrepareConfig
-from smar_core.data.beam_runner import pack, run_pipeline, shard_of, unpack, watch_files
-from smar_core.data.catalogue import CleanItems, WriteItems, summarise_items
+from smar_core.data.beam_runner import run_pipeline, watch_files
+from smar_core.data.catalogue import summarise_items
 from smar_core.data.click_log import (
     CleanSessions,
     CountClicks,
@@ -29,18 +28,16 @@ from smar_core.data.click_log import (
     summarise_clicks,
     widest_span,
 )
-from smar_core.data.fields import SourceName, find_columns
-from smar_core.data.files import FilePart, find_data_files, read_columns, read_part, split_file
-from smar_core.data.rejects import check_reject_share, count_reasons, write_rejects
+from smar_core.data.rejects import check_pictures, check_reject_share, count_reasons
 from smar_core.data.sources import PrepareOutputs, Sources
+from smar_core.data.tables import read_shards
 from smar_core.data.tokenizer import train_tokenizer
-from smar_core.digest import digest_json
+from smar_core.data.transforms import every_shard, raise_failure, read_source, write_catalogue, write_reject_tables
 from smar_core.errors import UserError
 from smar_core.schemas import SPLITS
 from smar_core.stage import StageContext
 from smar_core.text import item_text
 
-_ITEM_BATCH_ROWS = 256  # few, since a row may hold a large picture
 _CLICK_BATCH_ROWS = 65_536
 SPAN = "span.json"
 
@@ -73,13 +70,13 @@ def prepare_data(
             counters = run_pipeline(
                 lambda pipeline: _build(pipeline, sources, outputs, config, scratch), runner, scratch / "workers.log"
             )
-        _raise_failure(scratch)
-        rejects, items = _read(outputs.rejects, "rejects"), _read(outputs.items, "items")
+        raise_failure(scratch)
+        rejects, items = read_shards(outputs.rejects, "rejects"), read_shards(outputs.items, "items")
         num_rows = {"items": counters["num_item_rows"], "clicks": counters["num_click_rows"]}
         _check_rows(num_rows, sources)
         check_reject_share(rejects, num_rows, config.max_reject_share)
-        _check_pictures(rejects, counters["num_images_given"], config.max_reject_share)
-        pairs, queries = _read(outputs.clicks, "pairs"), _read(outputs.clicks, "queries")
+        check_pictures(rejects, counters["num_images_given"], config.max_reject_share)
+        pairs, queries = read_shards(outputs.clicks, "pairs"), read_shards(outputs.clicks, "queries")
         _check_splits(queries, sources)
 
         reasons = count_reasons(rejects)
@@ -104,52 +101,11 @@ def prepare_data(
     }
 
 
-class _ReadPart(beam.DoFn):
-    """A part of a file -> (file's name, first row, packed batch).
-
-    The name is the path below the folder: base names repeat in partitioned folders, and rejects are told apart by it.
-
-    A damaged file leaves a note in the folder ``failures``, since Beam would lose the error's kind.
-    """
-
-    def __init__(self, source: SourceName, column_map: Mapping[str, str], batch_rows: int, failures: str) -> None:
-        self._source, self._column_map, self._batch_rows, self._failures = source, dict(column_map), batch_rows, failures
-
-    def process(self, part: FilePart) -> Iterator[tuple[str, int, bytes]]:
-        """Read a part."""
-        try:
-            columns = find_columns(self._source, part.file.name, read_columns(part.file), self._column_map)
-            for first_row, batch in read_part(part, columns, self._batch_rows):
-                yield part.file.name, first_row, pack(pa.Table.from_batches([batch]))
-        except UserError as error:
-            note = {"problem": error.problem, "remedy": error.remedy}
-            write_json(Path(self._failures) / f"failure-{digest_json(note)}.json", note)
-
-
-class _WriteRejects(beam.DoFn):
-    """(shard, packed rejects) -> a file."""
-
-    def __init__(self, path: str, num_shards: int) -> None:
-        self._path, self._num_shards = path, num_shards
-
-    def process(self, element: tuple[int, Iterable[bytes]]) -> None:
-        """Write a shard."""
-        shard, packed = element
-        write_rejects([unpack(p) for p in packed if p], Path(self._path), shard, self._num_shards)
-
-
 def _build(pipeline: beam.Pipeline, sources: Sources, outputs: PrepareOutputs, config: PrepareConfig, scratch: Path) -> None:
     """Add every transform to the pipeline."""
-    shards = pipeline | "shards" >> beam.Create(
-        [(shard, b"") for shard in range(config.num_shards)]
-    )  # even an empty one is written
-    items = _read_source(pipeline, "items", sources.items, sources, _ITEM_BATCH_ROWS, scratch) | "clean items" >> beam.ParDo(
-        CleanItems(config)
-    ).with_outputs("rejects", main="rows")
-    written = (
-        (items.rows, shards) | "item rows" >> beam.Flatten() | "items by shard" >> beam.GroupByKey()
-    ) | "write items" >> beam.ParDo(WriteItems(str(outputs.items), sources.images, config)).with_outputs("rejects", main="ids")
-    events = _read_source(pipeline, "clicks", sources.clicks, sources, _CLICK_BATCH_ROWS, scratch) | "parse clicks" >> beam.ParDo(
+    shards = every_shard(pipeline, config.num_shards)
+    written = write_catalogue(pipeline, sources, outputs.items, config, shards, scratch)
+    events = read_source(pipeline, "clicks", sources.clicks, sources, _CLICK_BATCH_ROWS, scratch) | "parse clicks" >> beam.ParDo(
         ParseClicks(config.num_shards), beam.pvalue.AsList(written.ids)
     ).with_outputs("rejects", "span", main="events")
     span = events.span | "widest span" >> beam.CombineGlobally(widest_span)
@@ -165,37 +121,7 @@ def _build(pipeline: beam.Pipeline, sources: Sources, outputs: PrepareOutputs, c
     _ = counts.counts | "write clicks" >> beam.ParDo(
         WriteClicks(str(outputs.clicks), config.num_shards), beam.pvalue.AsList(counts.train_items)
     )
-    _ = (
-        (
-            ((items.rejects, written.rejects, events.rejects) | "rejects" >> beam.Flatten())
-            | "rejects by shard" >> beam.FlatMap(_partition_rejects, config.num_shards),
-            shards,
-        )
-        | "rejects and shards" >> beam.Flatten()
-        | "group rejects" >> beam.GroupByKey()
-        | "write rejects" >> beam.ParDo(_WriteRejects(str(outputs.rejects), config.num_shards))
-    )
-
-
-def _read_source(
-    pipeline: beam.Pipeline, source: SourceName, path: str, sources: Sources, batch_rows: int, scratch: Path
-) -> beam.PCollection[tuple[str, int, bytes]]:
-    parts = [part for file in find_data_files(path) for part in split_file(file)]
-    return (
-        pipeline
-        | f"parts of {source}" >> beam.Create(parts)
-        | f"spread parts of {source}" >> beam.Reshuffle()
-        | f"read {source}" >> beam.ParDo(_ReadPart(source, sources.column_map, batch_rows, str(scratch)))
-        | f"spread {source}" >> beam.Reshuffle()
-    )
-
-
-def _partition_rejects(packed: bytes, num_shards: int) -> Iterator[tuple[int, bytes]]:
-    table = unpack(packed)
-    names = zip(table["file"].to_pylist(), table["row"].to_pylist(), strict=True)
-    shards = pa.array([shard_of(f"{file}:{row}", num_shards) for file, row in names], pa.int32())
-    for shard in sorted(shards.unique().to_pylist()):
-        yield shard, pack(table.filter(pc.equal(shards, shard)))
+    write_reject_tables((*written.rejects, events.rejects), outputs.rejects, config.num_shards, shards)
 
 
 def _write_span(span: tuple[int, int] | None, path: str) -> None:
@@ -207,33 +133,11 @@ def _read_span(scratch: Path) -> tuple[int, int]:
     return start, end
 
 
-def _read(path: Path, table: str) -> pa.Table:
-    return pa.concat_tables([pq.read_table(f) for f in table_files(path, table)])
-
-
-def _raise_failure(scratch: Path) -> None:
-    for note in sorted(scratch.glob("failure-*.json")):
-        raise UserError(**json.loads(note.read_text(encoding="utf-8")))
-
-
 def _check_rows(num_rows: Mapping[str, int], sources: Sources) -> None:
     if not num_rows["items"]:
         raise UserError(f"catalogue {sources.items} holds no row", "give a catalogue with items")
     if not num_rows["clicks"]:
         raise UserError(f"click log {sources.clicks} holds no row", "give a log with clicks")
-
-
-def _check_pictures(rejects: pa.Table, num_given: int, max_share: float) -> None:
-    """Check that not too many of the pictures that were given are broken."""
-    broken = rejects.filter(pc.equal(rejects["source"], "images"))
-    if broken.num_rows > max_share * num_given:
-        example = broken.slice(0, 1).to_pylist()[0]
-        raise UserError(
-            f"{broken.num_rows} of {num_given} pictures of field 'image' cannot be used, more than prepare.max_reject_share "
-            f"({max_share:g}) allows; for example {example['value']!r} in row {example['row']} of {example['file']}: "
-            f"{example['reason']}",
-            "mend the pictures or the --images folder, or raise prepare.max_reject_share",
-        )
 
 
 def _check_splits(queries: pa.Table, sources: Sources) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from smar_core.data.tables import shard_name, write_parquet
 from smar_core.errors import UserError
@@ -103,4 +104,26 @@ def check_reject_share(rejects: pa.Table, num_rows: Mapping[str, int], max_share
             f"allows; the commonest reason is {text!r} ({reasons[text]} rows), for example {example['field']} = "
             f"{example['value']!r} in row {example['row']} of {example['file']}",
             f"{remedy}, or raise prepare.max_reject_share",
+        )
+
+
+def check_pictures(rejects: pa.Table, num_given: int, max_share: float) -> None:
+    """Check that not too many of the pictures that were given are broken.
+
+    Args:
+        rejects: All of them.
+        num_given: Pictures that were given.
+        max_share: Largest share of broken ones.
+
+    Raises:
+        UserError: There are more; it names one.
+    """
+    broken = rejects.filter(pc.equal(rejects["source"], "images"))
+    if broken.num_rows > max_share * num_given:
+        example = broken.slice(0, 1).to_pylist()[0]
+        raise UserError(
+            f"{broken.num_rows} of {num_given} pictures of field 'image' cannot be used, more than prepare.max_reject_share "
+            f"({max_share:g}) allows; for example {example['value']!r} in row {example['row']} of {example['file']}: "
+            f"{example['reason']}",
+            "mend the pictures or the --images folder, or raise prepare.max_reject_share",
         )

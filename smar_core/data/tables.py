@@ -6,6 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from smar_core.artifact import table_files
+
 
 def shard_name(table: str, shard: int, num_shards: int, suffix: str = ".parquet") -> str:
     """Return the name of a shard's file.
@@ -26,3 +28,8 @@ def write_ipc(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) 
     with pa.ipc.new_file(path, schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
+
+
+def read_shards(path: Path, name: str) -> pa.Table:
+    """Read a Parquet table back from a folder that is no artifact yet."""
+    return pa.concat_tables([pq.read_table(shard) for shard in table_files(path, name)])
