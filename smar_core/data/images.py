@@ -10,10 +10,10 @@ import struct
 import warnings
 import zlib
 
-from apache_beam.io.filesystem import BeamIOError
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from smar_core.data.files import open_file, without_file_scheme
+from smar_core.data.files import open_file
+from smar_core.data.filesystems import FILE_ERRORS, is_uri, without_file_scheme
 
 MAX_PIXELS = 64_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -49,7 +49,7 @@ def fetch_picture(reference: str, root: str | None) -> bytes:
         PictureError: It is not there, or lies outside the root.
     """
     path = reference.strip()
-    if "://" not in path and not path.startswith("/"):
+    if not is_uri(path) and not path.startswith("/"):
         normal = posixpath.normpath(path)
         if root is None or normal.startswith(".."):
             raise PictureError("its path leads outside the images folder")
@@ -58,7 +58,7 @@ def fetch_picture(reference: str, root: str | None) -> bytes:
     try:
         with open_file(path) as handle:
             return handle.read()
-    except (OSError, BeamIOError, ValueError) as error:
+    except (*FILE_ERRORS, ValueError) as error:
         raise PictureError(f"its file cannot be read ({type(error).__name__})") from None
 
 

@@ -1,16 +1,12 @@
 import gzip
-import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
 
-import apache_beam as beam
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from apache_beam.io.filesystem import FileMetadata, FileSystem
 
 from smar_core.data.files import digest_inputs, find_data_files, list_files, open_file, read_columns, read_file, split_file
 from smar_core.errors import UserError
@@ -143,77 +139,6 @@ def test_the_digest_is_of_names_and_bytes(tmp_path: Path) -> None:
     content[-2] ^= 1
     (tmp_path / "a.csv").write_bytes(content)
     assert digest_inputs(str(tmp_path)) != before
-
-
-class MemoryFileSystem(FileSystem):
-    """A Beam file system that is no disk: what is stored elsewhere is reached in the same way."""
-
-    FILES: Mapping[str, bytes] = MappingProxyType({})
-
-    @classmethod
-    def scheme(cls) -> str:
-        return "memory"
-
-    def join(self, basepath: str, *paths: str) -> str:
-        return "/".join((basepath, *paths))
-
-    def split(self, path: str) -> tuple[str, str]:
-        head, _, tail = path.rpartition("/")
-        return head, tail
-
-    def mkdirs(self, path: str) -> None:
-        raise NotImplementedError
-
-    def has_dirs(self) -> bool:
-        return False
-
-    def _list(self, dir_or_prefix: str):
-        return [FileMetadata(p, len(c)) for p, c in self.FILES.items() if p.startswith(dir_or_prefix)]
-
-    def create(self, path: str, *_args, **_kwargs):
-        raise NotImplementedError
-
-    def open(self, path: str, *_args, **_kwargs) -> io.BytesIO:
-        return io.BytesIO(self.FILES[path])
-
-    def copy(self, source_file_names, destination_file_names):
-        raise NotImplementedError
-
-    def rename(self, source_file_names, destination_file_names):
-        raise NotImplementedError
-
-    def exists(self, path: str) -> bool:
-        return path in self.FILES
-
-    def size(self, path: str) -> int:
-        return len(self.FILES[path])
-
-    def last_updated(self, path: str) -> float:
-        return 0.0
-
-    def checksum(self, path: str) -> str:
-        return str(self.size(path))
-
-    def metadata(self, path: str) -> FileMetadata:
-        return FileMetadata(path, self.size(path))
-
-    def delete(self, paths):
-        raise NotImplementedError
-
-
-def test_any_beam_file_system_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_parquet(tmp_path / "a.parquet")
-    content = (tmp_path / "a.parquet").read_bytes()
-    files = {"memory://shop/log/1.parquet": content, "memory://shop/log/2.parquet": content, "memory://shop/logbook.csv": b""}
-    monkeypatch.setattr(MemoryFileSystem, "FILES", files)
-    assert beam.io.filesystems.FileSystems.get_scheme("memory://shop") == "memory"
-    assert read_all("memory://shop/log")[1]["item_id"] == ROWS["item_id"] * 2
-    assert read_all("memory://shop/log/2.parquet")[1] == ROWS
-    assert len(digest_inputs("memory://shop/log")) == 64
-    with open_file("memory://shop/log/1.parquet") as handle:
-        assert handle.read(4) == b"PAR1"
-    with pytest.raises(UserError, match="does not exist"):
-        find_data_files("memory://shop/other")
 
 
 def test_a_file_uri_is_a_path(tmp_path: Path) -> None:
