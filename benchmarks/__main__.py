@@ -87,7 +87,7 @@ def measure_rivals(job: Job, arguments: argparse.Namespace) -> Results:
     _prepare(Job(job.items, job.clicks, job.folder, override_config(job.config, pictures)))
     results = {}
     for race in RACES:
-        config = load_config(arguments.preset, [*arguments.settings, *pictures], variant=race.variant)
+        config = load_config(arguments.preset, variant=race.variant, shared=[*arguments.settings, *pictures])
         own = Job(job.items, job.clicks, job.folder, config)
         for name, figures in run_race(race, own, arguments.packages.resolve(), arguments.rounds).items():
             results[f"{race.title}: {name}"] = figures

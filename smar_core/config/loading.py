@@ -1,13 +1,14 @@
 """Building the configuration: a preset, a variant over it, and overrides; what is wrong with it, said in a sentence."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from smar_core.config.ignored import find_ignored
 from smar_core.config.pipeline import PipelineConfig
 from smar_core.config.section import Section
 from smar_core.errors import UserError
@@ -19,16 +20,20 @@ VARIANTS = ("smar", "smar-nc", "smar-concat", "smar-ni", "smar-nt", "smar-nm", "
 """Models of the paper's comparison, laid over a preset: towers, losses and gate (PAPER.md 16)."""
 
 
-def load_config(preset: str | None = None, overrides: Iterable[str] = (), variant: str = "smar") -> PipelineConfig:
+def load_config(
+    preset: str | None = None, overrides: Sequence[str] = (), variant: str = "smar", *, shared: Sequence[str] = ()
+) -> PipelineConfig:
     """Build the configuration from a preset, a variant and ``section.key=value`` overrides.
 
     Args:
         preset: One of ``PRESETS``; None takes the defaults, which are those of ``small``.
         overrides: Each ``section.key=value``, the value in YAML.
         variant: One of ``VARIANTS``; ``smar`` is the preset as it is.
+        shared: Overrides below the others, which further configurations have too, so that this one need not read them.
 
     Raises:
-        UserError: An unknown preset, variant, section or key, or a value that does not fit, naming it and the remedy.
+        UserError: An unknown preset, variant, section or key, a value that does not fit, or one of ``overrides`` that nothing
+            would read, naming it and the remedy.
 
     >>> load_config("demo", ["pretrain.num_steps=7"]).pretrain.num_steps
     7
@@ -38,17 +43,17 @@ def load_config(preset: str | None = None, overrides: Iterable[str] = (), varian
     values = _read_preset(preset) if preset is not None else {}
     for section, settings in _read_variant(variant).items():
         values.setdefault(section, {}).update(settings)
-    for override in overrides:
+    for override in (*shared, *overrides):
         _apply_override(values, override)
-    return parse_config(values)
+    return _refuse_ignored(parse_config(values), overrides)
 
 
-def override_config(config: PipelineConfig, overrides: Iterable[str]) -> PipelineConfig:
+def override_config(config: PipelineConfig, overrides: Sequence[str]) -> PipelineConfig:
     """Return a configuration with ``section.key=value`` overrides applied; raises UserError as ``load_config`` does."""
     values = config.model_dump(mode="json")
     for override in overrides:
         _apply_override(values, override)
-    return parse_config(values)
+    return _refuse_ignored(parse_config(values), overrides)
 
 
 def parse_config(values: Mapping[str, Any]) -> PipelineConfig:
@@ -57,6 +62,13 @@ def parse_config(values: Mapping[str, Any]) -> PipelineConfig:
         return PipelineConfig.model_validate(values)
     except ValidationError as error:
         raise _explain(error) from None
+
+
+def _refuse_ignored(config: PipelineConfig, overrides: Sequence[str]) -> PipelineConfig:
+    """Return the configuration; raises UserError for the first override that it does not read."""
+    for error in find_ignored(config, overrides).values():
+        raise error
+    return config
 
 
 def _read_preset(name: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from smar_core.config.section import ItemTower, Positive, Section, Seed, refuse_ignored
+from smar_core.config.section import ItemTower, Positive, Section, Seed
 
 Fusion = Literal["cross_attention", "pooled", "early_concatenation"]
 TEMPERATURE_RANGE = (0.01, 1.0)
@@ -121,14 +121,6 @@ class LossConfig(Section):
                 f"temperature ({self.temperature}) is outside what temperature_mode learned allows: "
                 f"choose a start from {low} to {high}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _check_ignored(self) -> "LossConfig":
-        unused, other = ("temperature", "info_nce") if self.kind == "hinge" else ("margin", "hinge")
-        refuse_ignored(self, [unused], f"kind {self.kind}", f"set kind to {other}")
-        if self.weights in ("fixed", "uncertainty"):
-            refuse_ignored(self, ["weight_entropy"], f"weights {self.weights}", "set weights to per_category or per_pair")
         return self
 
     @model_validator(mode="after")

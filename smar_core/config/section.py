@@ -1,6 +1,5 @@
 """What every section is made of: the base class, and the kinds of values that several of them hold."""
 
-from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -25,18 +24,3 @@ class Section(BaseModel):
         if isinstance(value, bool):
             raise ValueError(f"{str(value).lower()} is no value for it: give a number or a word, in quotes if need be")
         return value
-
-
-def refuse_ignored(section: Section, names: Iterable[str], because: str, remedy: str) -> None:
-    """Raise ValueError for a setting that nothing would read; one at its default counts as not given.
-
-    Args:
-        section: The section that is validated.
-        names: Fields that play no part.
-        because: The field, and its value, that leaves them none.
-        remedy: What would give them a part.
-    """
-    for name in names:
-        value = getattr(section, name)
-        if value != type(section).model_fields[name].default:
-            raise ValueError(f"{name} ({value}) plays no part in {because}: leave {name} out, or {remedy}")

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from smar_core.config.section import Count, Positive, Section, Seed, Share, Tower, refuse_ignored
+from smar_core.config.section import Count, Positive, Section, Seed, Share, Tower
 
 
 class OptimiserConfig(Section):
@@ -40,13 +40,6 @@ class OptimiserConfig(Section):
                 f"batch_size ({self.batch_size}) must be above queries_per_item ({self.queries_per_item}), else a batch "
                 f"holds one item and no negative: choose at least {2 * self.queries_per_item}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _check_mining(self) -> "OptimiserConfig":
-        if not self.hard_negatives:
-            names = ("mine_every_steps", "hard_negative_depth", "hard_negative_margin")
-            refuse_ignored(self, names, "hard_negatives 0", "set hard_negatives above 0")
         return self
 
 

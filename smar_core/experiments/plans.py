@@ -12,6 +12,7 @@ Source: PAPER.md 16 (ablations), Fig. 3 (sweep of the loss weights).
 import re
 from collections.abc import Sequence
 
+from smar_core.config.ignored import find_ignored
 from smar_core.errors import UserError
 from smar_core.experiments.trials import SEEDED_SECTIONS, SHARED_SECTIONS, TRIAL_SECTIONS, Kind, Plan, Trial
 
@@ -142,6 +143,7 @@ def _plan(
     trials = tuple(trial.model_copy(update={"seed": seed}) for seed in seeds for trial in distinct)
     plan = Plan(kind=kind, preset=preset, settings=tuple(settings), baseline=baseline, trials=trials)
     _check_names(trials)
+    _check_shared(plan)
     if len({plan.configure(trial).gate.visual_categories for trial in trials}) > 1:
         raise UserError(
             f"the trials differ in {FASHION_KEY}, which says what queries are fashion: their slices could not be compared",
@@ -159,6 +161,14 @@ def _check_new(planned: Sequence[Trial], added: Sequence[Trial], preset: str, se
         if same is not None:
             raise UserError(f"--setting {trial.setting!r} trains what {same!r} does", "leave it out")
         configured.append((trial.setting, config))
+
+
+def _check_shared(plan: Plan) -> None:
+    """Refuse a setting of all trials that none of them reads."""
+    ignored = [find_ignored(plan.configure(trial), plan.settings) for trial in plan.trials]
+    for setting in plan.settings:
+        if all(setting in found for found in ignored):
+            raise ignored[0][setting]
 
 
 def _check_names(trials: Sequence[Trial]) -> None:

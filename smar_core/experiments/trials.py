@@ -5,7 +5,7 @@ machine are configured by. How an experiment comes to its trials is ``plans``.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from smar_core.config import VARIANTS, PipelineConfig, load_config
@@ -62,7 +62,7 @@ class Trial(Record):
         """
         return _NOT_IN_NAMES.sub("_", f"{self.setting}-{self.seed}")
 
-    def configure(self, preset: str, settings: Iterable[str]) -> PipelineConfig:
+    def configure(self, preset: str, settings: Sequence[str]) -> PipelineConfig:
         """Return the trial's whole configuration; raises UserError as ``load_config`` does.
 
         Args:
@@ -70,7 +70,7 @@ class Trial(Record):
             settings: ``section.key=value`` each, which all trials of the experiment have.
         """
         seeds = (f"{section}.seed={self.seed}" for section in SEEDED_SECTIONS)
-        return load_config(preset, (*settings, *self.overrides, *seeds), self.variant)
+        return load_config(preset, self.overrides, self.variant, shared=(*settings, *seeds))
 
 
 class Plan(Record):

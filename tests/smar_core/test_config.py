@@ -1,7 +1,10 @@
+import itertools
+
 import pytest
 from pydantic import ValidationError
 
-from smar_core.config import PRESETS, STAGE_SECTIONS, PipelineConfig, load_config, parse_config
+from smar_core.config import PRESETS, STAGE_SECTIONS, VARIANTS, PipelineConfig, load_config, override_config, parse_config
+from smar_core.config.ignored import RULES
 from smar_core.errors import UserError
 
 
@@ -84,27 +87,35 @@ def test_a_mistake_is_named_with_its_remedy(override: str, words: tuple[str, ...
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["loss.margin=0.5"], "loss: margin (0.5) plays no part in kind info_nce; leave margin out, or set kind to hinge"),
         (
-            ["loss.kind=hinge", "loss.temperature=0.1"],
-            "loss: temperature (0.1) plays no part in kind hinge; leave temperature out, or set kind to info_nce",
+            ["loss.margin=0.5"],
+            "loss.margin (0.5) plays no part in loss.kind info_nce; leave loss.margin out, or set loss.kind to hinge.",
         ),
+        (["loss.kind=hinge", "loss.temperature=0.1"], "loss.temperature (0.1) plays no part in loss.kind hinge"),
         (
             ["loss.weight_entropy=0"],
-            "loss: weight_entropy (0.0) plays no part in weights fixed; leave weight_entropy out, or set weights to per_category "
-            "or per_pair",
+            "loss.weight_entropy (0.0) plays no part in loss.weights fixed; leave loss.weight_entropy out, or set loss.weights "
+            "to per_category or per_pair.",
         ),
-        (
-            ["loss.weights=uncertainty", "loss.weight_entropy=2"],
-            "loss: weight_entropy (2.0) plays no part in weights uncertainty",
-        ),
+        (["loss.weights=uncertainty", "loss.weight_entropy=2"], "loss.weight_entropy (2.0) plays no part in loss.weights"),
         (
             ["pretrain.mine_every_steps=10"],
-            "pretrain: mine_every_steps (10) plays no part in hard_negatives 0; leave mine_every_steps out, or set "
-            "hard_negatives above 0",
+            "pretrain.mine_every_steps (10) plays no part in pretrain.hard_negatives 0; leave pretrain.mine_every_steps out, or "
+            "set pretrain.hard_negatives above 0.",
         ),
-        (["finetune.hard_negative_depth=10"], "finetune: hard_negative_depth (10) plays no part in hard_negatives 0"),
-        (["finetune.hard_negative_margin=0.1"], "finetune: hard_negative_margin (0.1) plays no part in hard_negatives 0"),
+        (["finetune.hard_negative_depth=10"], "(10) plays no part in finetune.hard_negatives 0"),
+        (["finetune.hard_negative_margin=0.05"], "(0.05) plays no part in finetune.hard_negatives 0"),
+        (["pretrain.hard_negatives=8", "finetune.mine_every_steps=9"], "(9) plays no part in finetune.hard_negatives 0"),
+        (["synthetic.ratio=0", "pretrain.synthetic_share=0.2"], "(0.2) plays no part in synthetic.ratio 0.0"),
+        (["gate.mode=always_text", "gate.num_steps=5"], "gate.num_steps (5) plays no part in gate.mode always_text"),
+        (["gate.mode=always_image", "gate.hidden_size=64"], "gate.hidden_size (64) plays no part in gate.mode always_image"),
+        (["gate.mode=always_multimodal", "finetune.text_weight=0"], "finetune.text_weight (0.0) plays no part in gate.mode"),
+        (["gate.mode=always_text", "finetune.gate_weighting=hard"], "(hard) plays no part in gate.mode always_text"),
+        (["export.index=flat", "export.hnsw_num_links=16"], "export.hnsw_num_links (16) plays no part in export.index flat"),
+        (["export.ivf_num_probes=4"], "export.ivf_num_probes (4) plays no part in export.index hnsw"),
+        (["export.index=flat", "export.seed=1"], "set export.index to hnsw or ivf_pq"),
+        (["model.fusion=pooled", "model.num_fusion_layers=2"], "(2) plays no part in model.fusion pooled"),
+        (["model.query_encoder=bert", "model.num_query_layers=2"], "plays no part in model.query_encoder bert; leave"),
     ],
 )
 def test_a_setting_that_would_be_ignored_is_refused(overrides: list[str], message: str) -> None:
@@ -112,18 +123,55 @@ def test_a_setting_that_would_be_ignored_is_refused(overrides: list[str], messag
     with pytest.raises(UserError) as caught:
         load_config("small", overrides)
     assert message in str(caught.value)
+    *more, last = overrides
+    with pytest.raises(UserError):
+        override_config(load_config("small", more), [last])
+    config = load_config("small", shared=overrides)
+    assert parse_config(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize(
+    ("variant", "override", "message"),
+    [
+        ("dpsr", "model.num_image_layers=1", "(1) plays no part in model.item_towers ['text']; leave model.num_image_layers out"),
+        ("dpsr", "model.patch_size_px=16", "or choose a variant with the image tower."),
+        ("dpsr", "model.fusion=cross_attention", "or choose a variant with the multimodal tower."),
+        ("dpsr-i", "model.max_item_tokens=20", "or choose a variant with the text tower."),
+        ("smar-nc", "model.num_fusion_layers=2", "plays no part in model.fusion pooled"),
+    ],
+)
+def test_a_setting_of_what_the_variant_lacks_is_refused(variant: str, override: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config("paper", [override], variant)
+    assert message in str(caught.value)
+    assert load_config("paper", [override]) is not None
+
+
+@pytest.mark.parametrize(("preset", "variant"), itertools.product(PRESETS, VARIANTS))
+def test_a_preset_may_set_what_a_variant_does_not_read(preset: str, variant: str) -> None:
+    """Preset paper sets image layers, which dpsr has none of, and settings of an index that it does not build."""
+    config = load_config(preset, variant=variant)
+    assert parse_config(config.model_dump(mode="json")) == config
+
+
+def test_every_rule_is_about_settings_that_there_are() -> None:
+    config = PipelineConfig()
+    for rule in RULES:
+        for section, key in (name.split(".") for name in (*rule.keys, rule.by)):
+            assert key in type(getattr(config, section)).model_fields
 
 
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["loss.margin=0.1", "finetune.mine_every_steps=250"],
         ["loss.kind=hinge", "loss.margin=0.5"],
         ["loss.weights=per_pair", "loss.weight_entropy=0"],
         ["pretrain.hard_negatives=8", "pretrain.mine_every_steps=10", "pretrain.hard_negative_depth=9"],
+        ["export.index=ivf_pq", "export.ivf_num_lists=8", "export.seed=3"],
+        ["gate.num_steps=5", "finetune.text_weight=0", "model.patch_size_px=8"],
     ],
 )
-def test_a_setting_at_its_default_or_with_what_reads_it_is_taken(overrides: list[str]) -> None:
+def test_a_setting_with_what_reads_it_is_taken(overrides: list[str]) -> None:
     config = load_config("small", overrides)
     assert parse_config(config.model_dump(mode="json")) == config
 

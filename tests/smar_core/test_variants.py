@@ -53,7 +53,7 @@ class Trained:
 def trained(request: pytest.FixtureRequest, prepared, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Trained]:
     """Train a variant for two steps on the tiny shop."""
     root = tmp_path_factory.mktemp(request.param)
-    config = load_config("demo", SMALLEST, request.param)
+    config = load_config("demo", variant=request.param, shared=SMALLEST)
     runtime = config.runtime
 
     def context(stage: str) -> StageContext:

@@ -129,3 +129,16 @@ def test_choosing_by_the_test_days_is_refused() -> None:
 def test_wrong_ablation(variants: list[str], seeds: list[int], baseline: str, names: str) -> None:
     with pytest.raises(UserError, match=names):
         plan_ablation("demo", [], variants, seeds, baseline)
+
+
+def test_setting_of_all_trials_must_be_read_by_one_and_a_trials_own_by_it() -> None:
+    """The header's steps were taken for an ablation without a header."""
+    steps = "gate.num_steps=5"
+    plan = plan_ablation("demo", [steps], ["smar", "dpsr"], [0])
+    assert [plan.configure(trial).gate.mode for trial in plan.trials] == ["learned", "always_text"]
+    with pytest.raises(UserError, match=r"plays no part in gate\.mode always_text"):
+        plan_ablation("demo", [steps], ["dpsr"], [0], baseline="dpsr")
+    with pytest.raises(UserError, match=r"plays no part in gate\.mode always_text"):
+        plan_ablation("demo", [], ["smar"], [0], beside=[f"dpsr {steps}"])
+    with pytest.raises(UserError, match=r"plays no part in gate\.mode always_multimodal"):
+        plan_sweep("demo", [], ["gate.num_steps=5,6"], [0], variant="smar-always")
