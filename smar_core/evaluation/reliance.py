@@ -31,6 +31,7 @@ from smar_core.model.modeling import SmarModel
 from smar_core.model.pictures import Pictures, PictureStore
 from smar_core.model.tokens import TextTokenizer
 from smar_core.progress import Progress
+from smar_core.retrieval.bundle import id_order
 from smar_core.retrieval.exact import Ranking, exact_search
 from smar_core.retrieval.truncation import truncate
 
@@ -133,7 +134,7 @@ def rank_disturbed(
         embeddings = encode_catalogue(
             model, tokenizer, items, pictures=shown, batch_size=config.batch_size, device=device, progress=progress
         )
-        order = sorted(range(len(embeddings.item_ids)), key=embeddings.item_ids.__getitem__)
+        order = id_order(embeddings.item_ids)
         represented = encoded.gate.represent(embeddings.item_ids, embeddings.by_tower)
         num_dims = encoded.query_QD.shape[1]
         by_modality = {

@@ -10,6 +10,7 @@ from PIL import Image
 
 from smar_core.artifact import Artifact
 from smar_core.model.pictures import PictureStore
+from smar_core.retrieval.bundle import id_order
 
 JPEG_QUALITY = 85
 
@@ -19,8 +20,7 @@ class Shelf:
 
     def __init__(self, items: Artifact) -> None:
         self._table = items.read_table("items", ["item_id", "title", "brand", "category"])
-        item_ids = self._table["item_id"].to_pylist()
-        self._order = np.array(sorted(range(len(item_ids)), key=item_ids.__getitem__))
+        self._order = id_order(self._table["item_id"].to_pylist())
         self._pictures = PictureStore.open(items)
 
     def take(self, rows: NDArray[np.integer]) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from smar_core.model.gate import Gate, Representation
 from smar_core.model.modeling import SmarModel
 from smar_core.model.tokens import TextTokenizer
 from smar_core.progress import Progress
-from smar_core.retrieval.bundle import Bundle
+from smar_core.retrieval.bundle import Bundle, id_order
 from smar_core.retrieval.exact import Floats, Ranking, Rows, exact_search
 
 SYSTEMS = ("model", "text_only", "text_only_pretrained", "multimodal", "image", "click_memory")
@@ -76,8 +76,7 @@ def encode_test(
     text_ND = None
     if "text" in model.item_towers:
         text_ND = _encode_texts(model, tokenizer, item_texts(items), batch_size=batch_size, device=device, progress=progress)
-        item_ids = items.read_table("items", ["item_id"])["item_id"].to_pylist()
-        text_ND = text_ND[sorted(range(len(item_ids)), key=item_ids.__getitem__)]
+        text_ND = text_ND[id_order(items.read_table("items", ["item_id"])["item_id"].to_pylist())]
     probabilities = bundle.probabilities(queries)
     return EncodedTest(
         query_QD=bundle.encode(queries),

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
@@ -35,6 +36,15 @@ from smar_core.text import normalise_query
 Mode = Literal["routed", "text", "multimodal", "image"]
 
 CPU = torch.device("cpu")
+
+
+def id_order(item_ids: Sequence[str]) -> NDArray[np.int64]:
+    """Return the rows of a catalogue [N] in the order of a bundle: that of the item ids, by code point.
+
+    >>> id_order(["b", "a10", "a2"]).tolist()
+    [1, 2, 0]
+    """
+    return np.asarray(pc.sort_indices(pa.array(item_ids, pa.string()))).astype(np.int64)
 
 
 @dataclass(frozen=True)

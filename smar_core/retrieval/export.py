@@ -9,9 +9,7 @@ embeddings, which would halve or quarter that.
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
@@ -23,7 +21,7 @@ from smar_core.model.encoding import CatalogueEmbeddings, encode_catalogue
 from smar_core.model.gate import Gate
 from smar_core.model.modeling import SmarModel
 from smar_core.model.tokens import TextTokenizer
-from smar_core.retrieval.bundle import index_file
+from smar_core.retrieval.bundle import id_order, index_file
 from smar_core.retrieval.index import ItemIndex, check_parameters
 from smar_core.retrieval.truncation import exported_dims, truncate
 from smar_core.schemas import EMBEDDINGS, SCHEMA_VERSION, embedding_schema
@@ -76,7 +74,7 @@ def export_embeddings(
     represented = exported_gate.represent(embeddings.item_ids, embeddings.by_tower)
     with create_artifact(output, "bundle", config_digest=context.config_digest, parents=context.parents) as folder:
         pq.write_table(table, folder / "embeddings.parquet")
-        order = _id_order(embeddings.item_ids)
+        order = id_order(embeddings.item_ids)
         for done, (modality, item_ND) in enumerate(represented.items(), 1):
             index = ItemIndex.build(item_ND[order], config)
             index.save(folder / index_file(modality))
@@ -114,7 +112,7 @@ def embedding_table(items: Artifact, embeddings: CatalogueEmbeddings) -> pa.Tabl
     """Return the exported items in the order of their ids, in the schema ``embedding_schema``."""
     metadata = items.read_table("items", ["item_id", "title", "brand", "category", "has_image"])
     assert metadata["item_id"].to_pylist() == embeddings.item_ids
-    order = _id_order(embeddings.item_ids)
+    order = id_order(embeddings.item_ids)
     by_tower = embeddings.by_tower
     schema = embedding_schema(next(iter(by_tower.values())).shape[1], by_tower.keys())
     vectors = [
@@ -124,8 +122,3 @@ def embedding_table(items: Artifact, embeddings: CatalogueEmbeddings) -> pa.Tabl
     ]
     columns = [*metadata.take(pa.array(order)).columns, *vectors]
     return pa.Table.from_arrays(columns, schema=schema)
-
-
-def _id_order(item_ids: list[str]) -> np.ndarray:
-    """Return the rows in the order of their ids, by code point."""
-    return np.asarray(pc.sort_indices(pa.array(item_ids)))
