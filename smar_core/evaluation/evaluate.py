@@ -19,12 +19,12 @@ judgments may go unused.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
@@ -37,12 +37,14 @@ from smar_core.evaluation.click_views import classify_relevant, click_slices, me
 from smar_core.evaluation.diagnosis import diagnose
 from smar_core.evaluation.distinctiveness import count_classes
 from smar_core.evaluation.examples import build_examples, build_matches
+from smar_core.evaluation.page import render_page
 from smar_core.evaluation.runs import qrels_lines, ranking_lines, write_lines
 from smar_core.evaluation.shelf import Shelf
 from smar_core.evaluation.signatures import find_signatures
 from smar_core.evaluation.slices import Mask
+from smar_core.evaluation.summary import summary_figures
 from smar_core.evaluation.synthetic_test import draw_synthetic_test, measure_synthetic, split_encoded
-from smar_core.evaluation.systems import encode_test, rank_ann, rank_systems
+from smar_core.evaluation.systems import EncodedTest, encode_test, rank_ann, rank_systems
 from smar_core.evaluation.testset import ClickTest, JudgedTest, load_click_test, load_judged_test
 from smar_core.evaluation.views import (
     Measured,
@@ -54,8 +56,7 @@ from smar_core.evaluation.views import (
     summarise_views,
 )
 from smar_core.model.device import resolve_device
-from smar_core.report.data import Example, Match, ReportData
-from smar_core.report.page import render_report
+from smar_core.progress import Progress
 from smar_core.retrieval.bundle import Bundle
 from smar_core.retrieval.exact import Ranking
 from smar_core.stage import StageContext
@@ -63,8 +64,23 @@ from smar_core.stage import StageContext
 WRITTEN_RUNS = ("model", "text_only", "multimodal")
 """Systems whose runs are written as TREC files."""
 
-PAGE_TITLE = "SMAR: what the pictures bring"
-SUMMARY_MEASURES = ("R@50", "P@50", "F1@50", "nDCG@10", "RR@10", "P@10")
+
+@dataclass(frozen=True, eq=False)
+class _Tests:
+    """What is asked: by people on the evaluated days, by judges (None without judgments), and by nobody."""
+
+    clicks: ClickTest
+    judged: JudgedTest | None
+    held_out: ClickTest
+
+
+@dataclass(frozen=True, eq=False)
+class _Views:
+    """What was measured on each; of ``clicks`` the first view is that of all queries and items."""
+
+    clicks: list[Measured]
+    judged: list[Measured]
+    synthetic: list[Measured]
 
 
 def evaluate(
@@ -104,44 +120,19 @@ def evaluate(
     torch.set_num_threads(runtime.num_threads)
     device = resolve_device(runtime)
     opened = Bundle.open(bundle.path, batch_size=config.batch_size, device=device)
-    test = load_click_test(clicks, opened.item_ids, config.split)
-    graded = None if judgments is None else load_judged_test(read_judgments(str(judgments), column_map), test, opened.item_ids)
-    held_out = draw_synthetic_test(items, clicks, synthetic, config)
-    queries = [*test.queries, *held_out.queries]
+    tests = _load_tests(items, clicks, synthetic, judgments, opened, config, column_map)
+    queries = [*tests.clicks.queries, *tests.held_out.queries]
     together = encode_test(
         opened, pretrained, items, queries, batch_size=config.batch_size, device=device, progress=context.progress
     )
-    encoded, encoded_held_out = split_encoded(together, len(test.queries))
-    context.progress.update("rank and measure", 0, 4)
-    depth = max(config.cutoffs)
-    picture_class = classify_relevant(test, opened, items)
-    slices = click_slices(test, opened, picture_class, config)
-    rankings = rank_systems(opened, encoded, test, depth)
-    clicks_view = measure_clicks(test, rankings, slices, config)
-    context.progress.update("rank and measure", 1, 4)
-    click_views = [clicks_view, *measure_pairs(opened, encoded, test, config)]
-    synthetic_views = measure_synthetic(opened, encoded_held_out, held_out, config)
-    context.progress.update("rank and measure", 3, 4)
-
-    views, scores = list(click_views), summarise_views([*click_views, *synthetic_views], config)
-    scores["traffic"] = summarise_traffic(clicks_view, test.num_clicks, config)
-    scores["ann"] = measure_ann(rank_ann(opened, encoded, depth), rankings, test.qrels, slices, config)
-    scores["queries"] = {
-        "split": config.split,
-        "num_test": len(test.queries) + test.num_excluded,
-        "num_excluded": test.num_excluded,
-        "relevant_pictures": count_classes(picture_class[np.unique(test.qrels.row_E)]),
-    }
-    if graded is not None:
-        judged_scores, judged_views = _measure_judgments(graded, test, rankings, clicks_view, slices, config)
-        scores |= judged_scores
-        views += judged_views
-    context.progress.update("rank and measure", 4, 4)
+    encoded, encoded_held_out = split_encoded(together, len(tests.clicks.queries))
+    rankings = rank_systems(opened, encoded, tests.clicks, max(config.cutoffs))
+    views, scores = _measure(opened, items, tests, encoded, encoded_held_out, rankings, config, context.progress)
     scores |= diagnose(
-        test,
+        tests.clicks,
         encoded,
         rankings,
-        clicks_view,
+        views.clicks[0],
         opened.gate.threshold,
         finetuned=finetuned,
         items=items,
@@ -151,7 +142,6 @@ def evaluate(
     )
     curves = {"pretrain": pretrained.read_table("curve"), "finetune": finetuned.read_table("curve")}
     scores["signatures"] = [signature.as_json() for signature in find_signatures(scores, curves)]
-
     stages = {
         "items": items,
         "clicks": clicks,
@@ -161,36 +151,68 @@ def evaluate(
         "finetuned": finetuned,
     }
     shelf = Shelf(items)
-    recalls = {system: of["R@50"] for system, of in clicks_view.values.items()}
-    examples = build_examples(test, encoded, rankings, recalls, shelf, config.num_examples)
-    matches = build_matches(test, encoded, rankings, shelf, config.num_examples)
-    page = render_report(_report_data(scores, curves, stages, opened, examples, matches))
+    recalls = {system: of["R@50"] for system, of in views.clicks[0].values.items()}
+    examples = build_examples(tests.clicks, encoded, rankings, recalls, shelf, config.num_examples)
+    matches = build_matches(tests.clicks, encoded, rankings, shelf, config.num_examples)
+    page = render_page(scores, curves, stages, opened.settings, examples, matches)
     with create_artifact(output, "evaluation", config_digest=context.config_digest, parents=context.parents) as folder:
         write_json(folder / "scores.json", scores)
-        per_query = [per_query_table(views, test), per_query_table(synthetic_views, held_out)]
-        pq.write_table(pa.concat_tables(per_query), folder / "per_query.parquet")
-        slice_tables = [slice_table(click_views, test), slice_table(synthetic_views, held_out)]
-        pq.write_table(pa.concat_tables(slice_tables), folder / "slices.parquet")
-        _write_trec_files(folder, test, opened.item_ids, rankings)
+        _write_tables(folder, tests, views)
+        _write_trec_files(folder, tests.clicks, opened.item_ids, rankings)
         (folder / "page.html").write_text(page, encoding="utf-8")
     return summary_figures(scores)
 
 
-def summary_figures(scores: Mapping[str, Any]) -> dict[str, float]:
-    """Return the few figures that runs are compared by.
+def _load_tests(
+    items: Artifact,
+    clicks: Artifact,
+    synthetic: Artifact,
+    judgments: str | Path | None,
+    bundle: Bundle,
+    config: EvaluateConfig,
+    column_map: Mapping[str, str] | None,
+) -> _Tests:
+    """Read what was clicked and judged, and draw what nobody asked."""
+    test = load_click_test(clicks, bundle.item_ids, config.split)
+    graded = None if judgments is None else load_judged_test(read_judgments(str(judgments), column_map), test, bundle.item_ids)
+    return _Tests(test, graded, draw_synthetic_test(items, clicks, synthetic, config))
 
-    >>> summary_figures({"model": {"fashion": {"num_queries": 2, "R@50": {"value": 0.5, "low": 0.0, "high": 1.0}}}})
-    {'R@50_fashion': 0.5}
-    """
-    figures: dict[str, float] = {}
-    for source, prefix in ((scores, ""), (scores.get("judged", {}), "judged_")):
-        for system, name in (("model", prefix), ("text_only", f"{prefix}text_only_")):
-            for slice_name, end in (("overall", ""), ("fashion", "_fashion"), ("not_fashion", "_not_fashion")):
-                measures = source.get(system, {}).get(slice_name, {})
-                for measure in SUMMARY_MEASURES:
-                    if measure in measures:
-                        figures[f"{name}{measure}{end}"] = measures[measure]["value"]
-    return figures
+
+def _measure(
+    bundle: Bundle,
+    items: Artifact,
+    tests: _Tests,
+    encoded: EncodedTest,
+    encoded_held_out: EncodedTest,
+    rankings: Mapping[str, Ranking],
+    config: EvaluateConfig,
+    progress: Progress,
+) -> tuple[_Views, dict[str, Any]]:
+    """Measure the systems' rankings on all tests; return the views and what ``scores.json`` says of them."""
+    test = tests.clicks
+    progress.update("rank and measure", 0, 3)
+    picture_class = classify_relevant(test, bundle, items)
+    slices = click_slices(test, bundle, picture_class, config)
+    clicks_view = measure_clicks(test, rankings, slices, config)
+    progress.update("rank and measure", 1, 3)
+    click_views = [clicks_view, *measure_pairs(bundle, encoded, test, config)]
+    synthetic_views = measure_synthetic(bundle, encoded_held_out, tests.held_out, config)
+    progress.update("rank and measure", 2, 3)
+    scores = summarise_views([*click_views, *synthetic_views], config)
+    scores["traffic"] = summarise_traffic(clicks_view, test.num_clicks, config)
+    scores["ann"] = measure_ann(rank_ann(bundle, encoded, max(config.cutoffs)), rankings, test.qrels, slices, config)
+    scores["queries"] = {
+        "split": config.split,
+        "num_test": len(test.queries) + test.num_excluded,
+        "num_excluded": test.num_excluded,
+        "relevant_pictures": count_classes(picture_class[np.unique(test.qrels.row_E)]),
+    }
+    judged_views: list[Measured] = []
+    if tests.judged is not None:
+        judged_scores, judged_views = _measure_judgments(tests.judged, test, rankings, clicks_view, slices, config)
+        scores |= judged_scores
+    progress.update("rank and measure", 3, 3)
+    return _Views(click_views, judged_views, synthetic_views), scores
 
 
 def _measure_judgments(
@@ -216,35 +238,15 @@ def _check_origin(bundle: Artifact, used: Mapping[str, Artifact]) -> None:
             raise ArtifactError(f"{bundle.path} was exported from another {name} artifact than {artifact.path}: export it again")
 
 
+def _write_tables(folder: Path, tests: _Tests, views: _Views) -> None:
+    """Write each view's values by query, and which queries are in which slice."""
+    per_query = [per_query_table([*views.clicks, *views.judged], tests.clicks), per_query_table(views.synthetic, tests.held_out)]
+    pq.write_table(pa.concat_tables(per_query), folder / "per_query.parquet")
+    slices = [slice_table(views.clicks, tests.clicks), slice_table(views.synthetic, tests.held_out)]
+    pq.write_table(pa.concat_tables(slices), folder / "slices.parquet")
+
+
 def _write_trec_files(folder: Path, test: ClickTest, item_ids: Sequence[str], rankings: Mapping[str, Ranking]) -> None:
     write_lines(folder / "qrels.trec", qrels_lines(test.query_ids, item_ids, test.qrels))
     for system in [system for system in WRITTEN_RUNS if system in rankings]:
         write_lines(folder / f"run-{system}.trec", ranking_lines(test.query_ids, item_ids, rankings[system], system))
-
-
-def _report_data(
-    scores: Mapping[str, Any],
-    curves: Mapping[str, pa.Table],
-    stages: Mapping[str, Artifact],
-    bundle: Bundle,
-    examples: Sequence[Example],
-    matches: Sequence[Match],
-) -> ReportData:
-    """Gather what the page is made of from the run's artifacts, by stage name."""
-    training = {"pretrain": stages["pretrained"], "finetune": stages["finetuned"]}
-    looked_at = stages["gate"].read_table("gate_queries", ["split", "label", "probability"])
-    looked_at = looked_at.filter(pc.equal(looked_at["split"], "validation"))
-    return ReportData(
-        title=PAGE_TITLE,
-        scores=scores,
-        curves=curves,
-        training={stage: artifact.read_json("training.json") for stage, artifact in training.items()},
-        gate_report=stages["gate"].read_json("gate_report.json"),
-        gate_probabilities=looked_at["probability"].to_pylist(),
-        gate_is_visual=pc.greater(looked_at["label"], 0.5).to_pylist(),
-        statistics={name: stages[name].read_json("statistics.json") for name in ("items", "clicks")},
-        drift=stages["synthetic"].read_json("drift.json"),
-        bundle=bundle.settings,
-        examples=examples,
-        matches=matches,
-    )

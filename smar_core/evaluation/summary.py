@@ -22,6 +22,9 @@ SystemValues = Mapping[str, Mapping[str, Values]]
 Scores = dict[str, dict[str, dict[str, Any]]]
 """Means by system (or pair of systems), slice and measure; ``num_queries`` stands among the measures."""
 
+SUMMARY_MEASURES = ("R@50", "P@50", "F1@50", "nDCG@10", "RR@10", "P@10")
+"""What runs are compared by."""
+
 Pair = tuple[str, str]
 """Systems (a, b) whose difference a - b is wanted."""
 
@@ -153,3 +156,20 @@ class _Sampled:
                 }
             )
         return found
+
+
+def summary_figures(scores: Mapping[str, Any]) -> dict[str, float]:
+    """Return the few figures that runs are compared by.
+
+    >>> summary_figures({"model": {"fashion": {"num_queries": 2, "R@50": {"value": 0.5, "low": 0.0, "high": 1.0}}}})
+    {'R@50_fashion': 0.5}
+    """
+    figures: dict[str, float] = {}
+    for source, prefix in ((scores, ""), (scores.get("judged", {}), "judged_")):
+        for system, name in (("model", prefix), ("text_only", f"{prefix}text_only_")):
+            for slice_name, end in (("overall", ""), ("fashion", "_fashion"), ("not_fashion", "_not_fashion")):
+                measures = source.get(system, {}).get(slice_name, {})
+                for measure in SUMMARY_MEASURES:
+                    if measure in measures:
+                        figures[f"{name}{measure}{end}"] = measures[measure]["value"]
+    return figures
