@@ -69,6 +69,7 @@ RULES = (
     _under("export.index", ("hnsw",), ("export.hnsw_num_links", "export.hnsw_build_depth", "export.hnsw_search_depth")),
     _under("export.index", ("ivf_pq",), ("export.ivf_num_lists", "export.ivf_num_probes", "export.pq_num_codes")),
     _under("export.index", ("hnsw", "ivf_pq"), ("export.seed",)),
+    _under("runtime.launcher", ("trainjob",), ("runtime.num_nodes",)),
 )
 """Which settings depend on which."""
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from smar_core.config.section import Positive, Section
 
@@ -19,9 +19,43 @@ class TrackingConfig(Section):
 class RuntimeConfig(Section):
     """The machine: what may be used, and how much of it."""
 
-    num_threads: Positive = Field(2, description="torch threads; another number gives other weights")
-    num_processes: Positive = Field(
-        1, description="processes that train one model together, on one GPU or on num_threads / num_processes threads each"
+    launcher: Literal["local", "torchrun", "trainjob"] = Field(
+        "local",
+        description="who starts the processes of pretrain and finetune: local: nobody, the stage trains itself; torchrun: "
+        "torchrun on the stage's machine; trainjob: Kubeflow Trainer, in pods of their own",
     )
+    num_threads: Positive = Field(2, description="torch threads of a machine; another number gives other weights")
+    num_processes: Positive = Field(
+        1, description="processes that train one model together, each on one GPU or on its share of its machine's threads"
+    )
+    num_nodes: Positive = Field(1, description="pods of a TrainJob, which share the processes evenly")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on CUDA, else float32")
+
+    @model_validator(mode="after")
+    def _check_processes(self) -> "RuntimeConfig":
+        if self.launcher == "local" and self.num_processes > 1:
+            raise ValueError(
+                f"num_processes ({self.num_processes}) needs somebody to start them, and launcher is local: set launcher to "
+                "torchrun, on a cluster to trainjob, or num_processes to 1"
+            )
+        if self.launcher != "trainjob" and self.num_nodes > 1:
+            raise ValueError(
+                f"num_nodes ({self.num_nodes}) plays no part in launcher {self.launcher}: leave it out, or set launcher to "
+                "trainjob"
+            )
+        if self.num_processes % self.num_nodes:
+            raise ValueError(
+                f"num_processes ({self.num_processes}) must divide by num_nodes ({self.num_nodes}): choose a multiple of it"
+            )
+        return self
+
+    @property
+    def num_processes_per_node(self) -> int:
+        """Processes of one machine."""
+        return self.num_processes // self.num_nodes
+
+    @property
+    def num_threads_per_process(self) -> int:
+        """Threads of each of the processes that train: its share of its machine's."""
+        return max(1, self.num_threads // self.num_processes_per_node)

@@ -71,10 +71,6 @@ class Ranks:
         if self.is_first:
             self.wait()
 
-    def num_threads(self, runtime: RuntimeConfig) -> int:
-        """Return the threads of this process: its share of the machine's."""
-        return max(1, runtime.num_threads // self.size)
-
     def wait(self) -> None:
         """Return when every process has come here."""
         if self.size > 1:
@@ -95,8 +91,9 @@ def join_ranks(runtime: RuntimeConfig) -> Ranks:
         local_rank = distributed.get_node_local_rank()
         if local_rank >= torch.cuda.device_count():
             raise UserError(
-                f"runtime.num_processes ({runtime.num_processes}) is above the number of GPUs ({torch.cuda.device_count()})",
-                "set runtime.num_processes to at most that",
+                f"runtime.num_processes ({runtime.num_processes}) on runtime.num_nodes ({runtime.num_nodes}) are more than the "
+                f"GPUs of a machine ({torch.cuda.device_count()})",
+                "set runtime.num_processes to at most one for each GPU",
             )
         torch.cuda.set_device(local_rank)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)

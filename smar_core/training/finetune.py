@@ -19,7 +19,7 @@ from smar_core.model.pictures import PictureStore
 from smar_core.stage import StageContext
 from smar_core.training.distributed import ALONE, Ranks
 from smar_core.training.hard_negatives import HardNegatives
-from smar_core.training.launch import run_in_processes
+from smar_core.training.launch import Launcher, run_in_processes
 from smar_core.training.loop import TrainingLoop
 from smar_core.training.model_artifact import learned_figures, open_model, write_model_artifact
 from smar_core.training.pairs import open_training_data, rows_by_item_id
@@ -40,7 +40,8 @@ def finetune(
     config: FinetuneConfig,
     runtime: RuntimeConfig,
     context: StageContext,
-    ranks: Ranks = ALONE,
+    trainjobs: Launcher | None = None,
+    ranks: Ranks | None = None,
 ) -> dict[str, float]:
     """Continue from the pre-trained model on clicks alone, and write the best model seen on the validation days.
 
@@ -51,19 +52,22 @@ def finetune(
         output: Folder of the model artifact.
         loss, config, runtime: Config sections.
         context: Work folder, parents and progress.
-        ranks: The processes that train; a caller alone starts ``runtime.num_processes`` of them.
+        trainjobs: Starts the processes where ``runtime.launcher`` is ``trainjob``; None: nobody can.
+        ranks: The processes that train, of which this is one; None: they are yet to be started, as ``runtime`` says.
 
     Returns:
         Validation figures of the best step, and counts.
 
     Raises:
+        UserError: Nobody to start the processes.
         DivergedError: The training went wrong, as ``StabilityWatch`` finds.
     """
-    if ranks.size != runtime.num_processes:
+    if ranks is None and runtime.launcher != "local":
         inputs = {"items": items, "clicks": clicks, "pretrained": pretrained, "gate": gate}
         sections = {"loss": loss, "config": config, "runtime": runtime}
-        return run_in_processes("finetune", inputs, output, sections, context, runtime.num_processes)
-    torch.set_num_threads(ranks.num_threads(runtime))
+        return run_in_processes("finetune", inputs, output, sections, context, runtime, trainjobs)
+    ranks = ranks or ALONE
+    torch.set_num_threads(runtime.num_threads_per_process)
     device = resolve_device(runtime)
     network, tokenizer = open_model(pretrained)
     freeze(network, config.freeze)

@@ -15,7 +15,7 @@ from smar_core.model.pictures import PictureStore
 from smar_core.stage import StageContext
 from smar_core.training.distributed import ALONE, Ranks
 from smar_core.training.hard_negatives import HardNegatives
-from smar_core.training.launch import run_in_processes
+from smar_core.training.launch import Launcher, run_in_processes
 from smar_core.training.loop import TrainingLoop
 from smar_core.training.model_artifact import write_model_artifact
 from smar_core.training.pairs import open_training_data
@@ -35,7 +35,8 @@ def pretrain(
     config: PretrainConfig,
     runtime: RuntimeConfig,
     context: StageContext,
-    ranks: Ranks = ALONE,
+    trainjobs: Launcher | None = None,
+    ranks: Ranks | None = None,
 ) -> dict[str, float]:
     """Train the towers from scratch (or from checkpoints) and write the best model seen on the validation days.
 
@@ -44,20 +45,22 @@ def pretrain(
         output: Folder of the model artifact.
         model, loss, config, runtime: Config sections.
         context: Work folder, parents and progress.
-        ranks: The processes that train; a caller alone starts ``runtime.num_processes`` of them.
+        trainjobs: Starts the processes where ``runtime.launcher`` is ``trainjob``; None: nobody can.
+        ranks: The processes that train, of which this is one; None: they are yet to be started, as ``runtime`` says.
 
     Returns:
         Validation figures of the best step, and counts.
 
     Raises:
-        UserError: No training pair, or a checkpoint that does not fit.
+        UserError: No training pair, a checkpoint that does not fit, or nobody to start the processes.
         DivergedError: The training went wrong, as ``StabilityWatch`` finds.
     """
-    if ranks.size != runtime.num_processes:
+    if ranks is None and runtime.launcher != "local":
         inputs = {"items": items, "clicks": clicks, "tokenizer": tokenizer, "synthetic": synthetic}
         sections = {"model": model, "loss": loss, "config": config, "runtime": runtime}
-        return run_in_processes("pretrain", inputs, output, sections, context, runtime.num_processes)
-    torch.set_num_threads(ranks.num_threads(runtime))
+        return run_in_processes("pretrain", inputs, output, sections, context, runtime, trainjobs)
+    ranks = ranks or ALONE
+    torch.set_num_threads(runtime.num_threads_per_process)
     pictures = PictureStore.open(items)
     network, text_tokenizer = build_model(
         model,

@@ -1,6 +1,5 @@
-"""One process of a training: ``torchrun ... -m smar_core.training.worker JOB`` (see ``launch``)."""
+"""One process of a training: ``torchrun ... -m smar_core.training.worker JOB`` (see ``job`` and ``launch``)."""
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,8 @@ from smar_core.progress import SILENT, FileProgress
 from smar_core.stage import StageContext
 from smar_core.training.distributed import join_ranks
 from smar_core.training.finetune import finetune
-from smar_core.training.launch import UNTIL_STDIN_ENDS, Job, end_with_starter
+from smar_core.training.job import Job
+from smar_core.training.launch import UNTIL_STDIN_ENDS, end_with_starter
 from smar_core.training.pretrain import pretrain
 
 _STAGES: dict[str, Callable[..., dict[str, float]]] = {"pretrain": pretrain, "finetune": finetune}
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
     try:
         run_job(job)
     except Exception as error:  # whatever it was, the stage must learn of it
-        job.leave_error(os.getpid(), error)
+        job.leave_error(error)
         return EXIT_OUR_FAULT
     return EXIT_OK
 

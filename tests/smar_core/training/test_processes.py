@@ -1,5 +1,6 @@
 """Two processes against one, through the real launcher; each start of them takes seconds, so there are few."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from smar_core.artifact import Artifact, open_artifact
-from smar_core.config import LossConfig, ModelConfig, PretrainConfig, RuntimeConfig
+from smar_core.artifact import Artifact, create_artifact, open_artifact, write_json
+from smar_core.config import FinetuneConfig, LossConfig, ModelConfig, PretrainConfig, RuntimeConfig
 from smar_core.errors import EXIT_INTERRUPTED, DivergedError, UserError
 from smar_core.stage import StageContext
-from smar_core.training.launch import Job
+from smar_core.training.finetune import finetune
+from smar_core.training.job import Job
 from smar_core.training.model_artifact import open_model
 from smar_core.training.pretrain import pretrain
 
@@ -40,27 +42,29 @@ class _Heard:
         self.phases.add(phase)
 
 
+def runtime_of(num_processes: int) -> RuntimeConfig:
+    return RuntimeConfig(
+        launcher="local" if num_processes == 1 else "torchrun", num_threads=2, num_processes=num_processes, device="cpu"
+    )
+
+
 @pytest.fixture
 def pretrain_in(finished_run, tokenizer: Artifact, synthetic: Artifact, tmp_path: Path):
     def run(num_processes: int, model: ModelConfig = MODEL) -> tuple[Path, dict[str, float], set[str]]:
         output, heard = tmp_path / f"model-{num_processes}", _Heard()
-        runtime = RuntimeConfig(num_threads=2, num_processes=num_processes, device="cpu")
         context = StageContext("config", tmp_path / f"work-{num_processes}", {}, heard)
         inputs = finished_run.items, finished_run.clicks, tokenizer, synthetic
         loss = LossConfig(temperature_mode="learned")
-        return output, pretrain(*inputs, output, model, loss, CONFIG, runtime, context), heard.phases
+        return output, pretrain(*inputs, output, model, loss, CONFIG, runtime_of(num_processes), context), heard.phases
 
     return run
 
 
-def test_two_processes_equal_one(pretrain_in) -> None:
+def assert_same_training(one: Path, two: Path) -> None:
     """Loss, gradient norm and learned temperature of the steps, and the weights after them, up to rounding.
 
-    The first process mines hard negatives for both.
     Biases of keys cancel in the softmax: their gradient is rounding alone, which Adam scales up to whole steps.
     """
-    (one, figures_of_one, _), (two, figures_of_two, heard) = (pretrain_in(num_processes) for num_processes in (1, 2))
-    assert figures_of_two == pytest.approx(figures_of_one)
     curves = [open_artifact(path, "model").read_table("curve").to_pydict() for path in (one, two)]
     assert curves[0]["name"] == curves[1]["name"]
     assert {"loss", "grad_norm", "temperature"} <= set(curves[0]["name"])
@@ -69,7 +73,38 @@ def test_two_processes_equal_one(pretrain_in) -> None:
     for (name, left), right in zip(model_of_one.named_parameters(), model_of_two.parameters(), strict=True):
         if not name.endswith("key_value.bias"):
             torch.testing.assert_close(right, left, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_two_processes_pretrain_as_one(pretrain_in) -> None:
+    """The first process mines hard negatives for both."""
+    (one, figures_of_one, _), (two, figures_of_two, heard) = (pretrain_in(num_processes) for num_processes in (1, 2))
+    assert figures_of_two == pytest.approx(figures_of_one)
+    assert_same_training(one, two)
     assert heard
+
+
+def without_dropout(model: Artifact, path: Path) -> Artifact:
+    """Return a copy of a model that draws no random numbers: processes and chunks draw their own."""
+    with create_artifact(path, "model", config_digest="", parents={}) as folder:
+        for name in ("model.safetensors", "tokenizer.json", "curve.parquet", "training.json"):
+            shutil.copyfile(model.path / name, folder / name)
+        write_json(folder / "config.json", model.read_json("config.json") | {"dropout": 0.0})
+    return open_artifact(path, "model")
+
+
+def test_two_processes_finetune_in_chunks_as_one_at_once(finished_run, tmp_path: Path) -> None:
+    """Each process encodes its share of the rows two at a time."""
+    pretrained = without_dropout(finished_run.pretrained, tmp_path / "pretrained")
+    made = []
+    for num_processes, chunk_size in ((1, None), (2, 2)):
+        output, context = tmp_path / f"model-{num_processes}", StageContext("config", tmp_path / f"work-{num_processes}")
+        config = FinetuneConfig(batch_size=5, queries_per_item=2, num_steps=3, validate_every_steps=3, chunk_size=chunk_size)
+        inputs = finished_run.items, finished_run.clicks, pretrained, finished_run.gate
+        loss = LossConfig(temperature_mode="learned")
+        made.append((output, finetune(*inputs, output, loss, config, runtime_of(num_processes), context)))
+    (one, figures_of_one), (two, figures_of_two) = made
+    assert figures_of_two == pytest.approx(figures_of_one)
+    assert_same_training(one, two)
 
 
 def test_mistake_found_by_the_processes_reaches_the_user(pretrain_in) -> None:
@@ -78,27 +113,35 @@ def test_mistake_found_by_the_processes_reaches_the_user(pretrain_in) -> None:
         pretrain_in(2, ModelConfig(**(MODEL.model_dump() | {"query_encoder": "/nowhere"})))
 
 
+def test_trainjobs_need_somebody_to_start_them(finished_run, tmp_path: Path) -> None:
+    inputs = finished_run.items, finished_run.clicks, finished_run.pretrained, finished_run.gate
+    runtime = RuntimeConfig(launcher="trainjob", device="cpu")
+    with pytest.raises(UserError, match=r"runtime\.launcher is trainjob.*set runtime\.launcher to torchrun"):
+        finetune(*inputs, tmp_path / "model", LossConfig(), FinetuneConfig(), runtime, StageContext("config", tmp_path))
+
+
 def test_process_ends_with_its_starter() -> None:
     """Its standard input is at its end from the start."""
     code = "import time; from smar_core.training.launch import end_with_starter; end_with_starter(); time.sleep(60)"
     assert subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, check=False).returncode == EXIT_INTERRUPTED
 
 
-def test_error_that_was_first_is_raised(tmp_path: Path) -> None:
+def test_error_that_was_first_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = Job("pretrain", {}, "", {}, "", str(tmp_path), {})
     job.write()
     assert job.first_error() is None
-    job.leave_error(7, DivergedError("the loss is nan"))
-    job.leave_error(3, RuntimeError("connection closed by peer"))
-    error = job.first_error()
-    assert isinstance(error, DivergedError)
-    assert str(error) == "the loss is nan"
+    for process, error in ((7, DivergedError("the loss is nan")), (3, RuntimeError("connection closed by peer"))):
+        monkeypatch.setattr("os.getpid", lambda process=process: process)
+        job.leave_error(error)
+    first = job.first_error()
+    assert isinstance(first, DivergedError)
+    assert str(first) == "the loss is nan"
 
 
 def test_other_errors_keep_their_words_and_trace(tmp_path: Path) -> None:
     job = Job("pretrain", {}, "", {}, "", str(tmp_path), {})
     job.write()
-    job.leave_error(3, IndexError("no row 7"))
+    job.leave_error(IndexError("no row 7"))
     error = job.first_error()
     assert isinstance(error, RuntimeError)
     assert str(error) == "IndexError: no row 7"
