@@ -1,0 +1,63 @@
+"""Each library of the image is there because a stage needs it: without it, that stage fails."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.containers.conftest import RunStage
+
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(3600)]
+
+REQUIREMENTS = Path(__file__).resolve().parents[2] / "manifests" / "image-requirements.txt"
+
+NEEDED_BY = {
+    "alembic": "record_run",
+    "apache-beam": "prepare_data",
+    "docstring-parser": "export_embeddings",
+    "faiss-cpu": "export_embeddings",
+    "jinja2": "evaluate",
+    "kfp": "export_embeddings",
+    "kfp-pipeline-spec": "export_embeddings",
+    "mlflow-skinny": "record_run",
+    "numpy": "export_embeddings",
+    "pandas": "record_run",
+    "pillow": "prepare_data",
+    "pyarrow": "prepare_data",
+    "pydantic": "prepare_data",
+    "pyyaml": "prepare_data",
+    "safetensors": "export_embeddings",
+    "scikit-learn": "pretrain",
+    "scipy": "evaluate",
+    "sqlalchemy": "record_run",
+    "tokenizers": "prepare_data",
+    "torch": "export_embeddings",
+    "transformers": "pretrain",
+}
+"""A stage that needs each library; the quickest where several do."""
+
+
+def test_every_library_of_the_image_is_looked_at() -> None:
+    lines = (line.strip() for line in REQUIREMENTS.read_text().splitlines())
+    assert {line for line in lines if line and not line.startswith("#")} | {"kfp"} == set(NEEDED_BY)
+
+
+@pytest.mark.parametrize("stage", sorted(set(NEEDED_BY.values())))
+def test_stages_run_with_all_of_them(stage: str, run_stage: RunStage, outputs: Path) -> None:
+    ended = run_stage(stage, environment=_environment(outputs))
+    assert ended.code == 0, ended.log
+
+
+@pytest.mark.parametrize("library", NEEDED_BY)
+def test_a_stage_fails_without(library: str, run_stage: RunStage, outputs: Path) -> None:
+    blocked = {"PYTHONPATH": "/opt/blocker:/opt/smar", "BLOCKED": library}
+    ended = run_stage(NEEDED_BY[library], environment=_environment(outputs) | blocked)
+    assert ended.code != 0, f"{NEEDED_BY[library]} runs without {library}"
+    assert f"of {library} is blocked" in ended.log, ended.log
+
+
+def _environment(outputs: Path) -> dict[str, str]:
+    """Return the variables of a stage that records itself in MLflow, in a file of its own."""
+    return {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{outputs}/mlflow.db",
+        "KFP_PIPELINE_RUN_ID": "11111111-2222-3333-4444-555555555555",
+    }

@@ -1,0 +1,54 @@
+"""What is in the image, what is not, and what it says of itself."""
+
+import json
+from pathlib import Path
+
+import docker
+import pytest
+
+from components.image import source_digest
+from smar_core import __version__
+from tests.containers.engine import run_hardened
+
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
+
+LOCK = Path(__file__).resolve().parents[2] / "requirements.lock"
+MAX_BYTES = 2.5e9
+
+LIST_LIBRARIES = """
+import json
+from importlib.metadata import distributions
+print(json.dumps({d.name.lower().replace("_", "-"): d.version.partition("+")[0] for d in distributions()}))
+"""
+UNWANTED_LIBRARIES = {"pip", "setuptools", "pytest", "hypothesis", "mypy", "ruff", "matplotlib", "flask", "kubernetes", "docker"}
+UNWANTED_PROGRAMS = ("pip", "pip3", "gcc", "cc", "g++", "make", "git", "pytest", "smar")
+
+
+def test_libraries_are_those_of_the_lock(engine: docker.DockerClient, image: str) -> None:
+    listed = run_hardened(engine, image, ["python3", "-c", LIST_LIBRARIES])
+    held = json.loads(listed.log)
+    pinned = (line.strip().split("==") for line in LOCK.read_text().splitlines() if "==" in line)
+    locked = {name.replace("_", "-"): version for name, version in pinned}
+    assert {name: version for name, version in held.items() if locked.get(name) != version} == {}
+    assert set(held) & UNWANTED_LIBRARIES == set()
+    assert {"torch", "apache-beam", "kfp"} <= set(held)
+
+
+def test_nothing_installs_or_compiles(engine: docker.DockerClient, image: str) -> None:
+    find = f"command -v {' '.join(UNWANTED_PROGRAMS)}; python3 -m pip --version; python3 -m ensurepip --version; true"
+    found = run_hardened(engine, image, ["sh", "-c", find]).log.splitlines()
+    assert len(found) == 2
+    assert all("No module named" in line for line in found)
+
+
+def test_it_is_small_and_its_user_is_not_root(engine: docker.DockerClient, image: str) -> None:
+    attributes = engine.images.get(image).attrs
+    assert attributes["Size"] <= MAX_BYTES
+    assert attributes["Config"]["User"] == "10001:10001"
+
+
+def test_labels_say_what_it_was_built_from(engine: docker.DockerClient, image: str) -> None:
+    labels = engine.images.get(image).labels
+    assert labels["org.opencontainers.image.version"] == __version__
+    assert labels["smar.source-digest"] == source_digest()
+    assert labels["smar.variant"] == "cpu"
