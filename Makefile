@@ -7,13 +7,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RIVALS := .bench
+VARIANT := cpu
+TARGET := stages
+DEMO := small
 BENCH := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types compile bench lock clean
+.PHONY: help setup demo test test-containers check lint types compile image bench lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with the locked versions
 
@@ -31,6 +34,9 @@ demo: setup ## draw a shop and run the whole pipeline on it: runs/demo/report.ht
 test: setup ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
+test-containers: setup image ## build the image and run the pipeline in it; DEMO=full: on the whole demo, 20 minutes
+	$(BIN)/python -m pytest -m containers --demo $(DEMO) tests/containers
+
 check: lint types test ## what CI runs: lint, types, test
 
 lint: setup ## check format, style and import contracts
@@ -43,6 +49,10 @@ types: setup ## check types
 
 compile: setup ## write the compiled pipeline, manifests/pipelines/training.yaml
 	$(BIN)/smar compile
+
+image: ## build the image of the stages; ENGINE=docker|podman BASE_IMAGE=... VARIANT=cpu|cuda TARGET=stages|flink BUILD_ARGS='...'
+	@$(or $(PYTHON),false) -m pipelines.image_build $(if $(ENGINE),--engine $(ENGINE)) $(if $(BASE_IMAGE),--base-image $(BASE_IMAGE)) \
+	  --variant $(VARIANT) --target $(TARGET) -- $(BUILD_ARGS)
 
 bench: setup $(RIVALS)/.installed ## measure the stages, profile them, and race other libraries: runs/bench/*.json
 	mkdir -p runs/bench

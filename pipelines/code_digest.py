@@ -8,7 +8,6 @@ improved without a training. Templates count too: they shape the report. Not cov
 
 import ast
 import hashlib
-import json
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
@@ -32,7 +31,7 @@ EXEMPT = frozenset(
 
 
 def stage_digests() -> dict[str, str]:
-    """Return the code digest of every stage. ``python -m pipelines.code_digest`` prints them, to ask an image what it holds."""
+    """Return the code digest of every stage."""
     return {stage: code_digest(f"components.{stage}") for stage in STAGE_OUTPUTS}
 
 
@@ -113,7 +112,3 @@ def _digest_module(path: Path) -> str:
 
 def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
-
-
-if __name__ == "__main__":
-    print(json.dumps(stage_digests()))

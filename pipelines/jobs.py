@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.image import IMAGE
+from components.image import IMAGE, image_reference
 from components.surroundings import Surroundings
 from pipelines.compile import compile_pipeline, compiled, pin_image
 from pipelines.local import worker_environment
@@ -70,12 +70,14 @@ def make_job(
         shutil.copyfile(compiled(pipeline), run.pipeline)
     else:
         compile_pipeline(pipeline, run.pipeline)
-    pin_image(run.pipeline, IMAGE)
+    # Without containers no tag: it moves with every edit, and the local cache has the image among its keys.
+    image = image_reference() if runner == "docker" else IMAGE
+    pin_image(run.pipeline, image)
     mounts = sorted({*_writable_folders(state, around), *writable})
     files = {name: (arguments[name], arguments[f"{name}_digest"]) for name in INPUT_FILES if arguments[name]}
     return Job(
         pipeline=run.pipeline,
-        arguments={IMAGE_PARAMETER: IMAGE, **arguments},
+        arguments={IMAGE_PARAMETER: image, **arguments},
         pipeline_root=state.pipeline_root,
         cache_root=state.cache,
         use_cache=use_cache,

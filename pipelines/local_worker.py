@@ -114,6 +114,10 @@ def _runner(job: Job) -> object:
         network_mode="host",
         mounts=writable + readable,
         user=f"{os.getuid()}:{os.getgid()}",  # else the folders that are mounted fill with files of root
+        read_only=True,  # as on a cluster: a stage that writes beside its outputs and /tmp is found out here
+        tmpfs={"/tmp": ""},
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges"],
         environment={"HOME": "/tmp", "USER": "smar", **job.environment},
     )
 

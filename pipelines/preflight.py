@@ -1,14 +1,12 @@
 """What is looked at before anything runs, so that a slip costs a second and not half an hour."""
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from components.image import IMAGE
+from components.image import image_reference
 from components.surroundings import TRACKING_URI
 from components.tracking import check_uri, default_uri
-from pipelines.code_digest import stage_digests
 from smar_core.categories import category_parts, is_under
 from smar_core.config import GateConfig, TrackingConfig
 from smar_core.data.fields import find_columns, text_values
@@ -19,7 +17,6 @@ from smar_core.text import clean_text
 
 RUNNERS = ("subprocess", "docker")
 _NAMES_SHOWN = 20
-_BUILD = f"build it in the project's folder with 'docker build -f manifests/Containerfile -t {IMAGE} .'"
 
 
 def parse_column_map(pairs: list[str]) -> dict[str, str]:
@@ -132,14 +129,9 @@ def _check_docker() -> None:
     import docker  # comes with MLflow
 
     try:
-        client = docker.from_env(timeout=10)
-        client.images.get(IMAGE)
-        held = client.containers.run(IMAGE, ["python3", "-m", "pipelines.code_digest"], remove=True, network_mode="host")
+        docker.from_env(timeout=10).images.get(image_reference())
     except docker.errors.ImageNotFound:
-        raise UserError(f"there is no image {IMAGE}", _BUILD) from None
-    except docker.errors.ContainerError as error:
-        raise UserError(f"image {IMAGE} is none of this project's ({error.stderr!r:.100})", _BUILD) from None
+        problem = f"there is no image {image_reference()}, named by the digest of this program's code"
+        raise UserError(problem, "build it with 'make image' in the project's folder") from None
     except docker.errors.DockerException as error:
         raise UserError(f"no container engine answers ({error})", "start one, or set DOCKER_HOST to its socket") from None
-    if held.decode().strip() != json.dumps(stage_digests()):
-        raise UserError(f"image {IMAGE} holds other code than this program, whose cache it would spoil", _BUILD)
