@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.stages import Job, measure_pretrain
-from smar_core.model.building import build_model
+from smar_core.model.building import build_for_pictures
 from smar_core.model.encoding import encode_catalogue, item_texts
 from smar_core.model.pictures import PictureStore
 from smar_core.model.tokens import TextTokenizer
@@ -66,14 +66,7 @@ def smar_export(job: Job, step_done: StepDone) -> None:
     """Our encoding of the catalogue, from the items artifact to arrays."""
     config, items = job.config, job.artifact("items")
     pictures = PictureStore.open(items)
-    model, tokenizer = build_model(
-        config.model,
-        job.artifact("tokenizer").path / "tokenizer.json",
-        image_width_px=pictures.width_px,
-        image_height_px=pictures.height_px,
-        num_views=pictures.num_views,
-        seed=0,
-    )
+    model, tokenizer = build_for_pictures(config.model, job.artifact("tokenizer").path / "tokenizer.json", pictures, seed=0)
     while True:
         encode_catalogue(model, tokenizer, items, batch_size=config.export.batch_size, device=torch.device("cpu"))
         step_done()
@@ -276,14 +269,7 @@ def _batches(job: Job, with_pictures: bool) -> Iterator[_Batch]:
         max_query_tokens=model.max_query_tokens,
         max_item_tokens=model.max_item_tokens,
     )
-    sampler = PairSampler(
-        data.true,
-        data.synthetic,
-        batch_size=config.batch_size,
-        queries_per_item=config.queries_per_item,
-        synthetic_share=config.synthetic_share,
-        seed=config.seed,
-    )
+    sampler = PairSampler.of(data, config, synthetic_share=config.synthetic_share)
     for _ in itertools.count():
         batch = sampler.draw()
         item = batch.item[batch.positive]

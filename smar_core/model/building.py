@@ -18,7 +18,7 @@ from smar_core.errors import UserError
 from smar_core.model.configuration import SmarConfig
 from smar_core.model.modeling import SmarModel
 from smar_core.model.patch_init import start_from_components
-from smar_core.model.pictures import Pictures
+from smar_core.model.pictures import Pictures, PictureStore
 from smar_core.model.tokens import TextTokenizer
 from smar_core.model.towers import CheckpointEncoder
 
@@ -74,6 +74,21 @@ def build_model(
         assert pictures is not None and model.image_tower is not None
         start_from_components(model.image_tower, pictures, seed)
     return model, tokenizer
+
+
+def build_for_pictures(
+    config: ModelConfig, tokenizer_path: Path, pictures: PictureStore, seed: int
+) -> tuple[SmarModel, TextTokenizer]:
+    """Return what ``build_model`` does, for a catalogue's pictures as they are."""
+    return build_model(
+        config,
+        tokenizer_path,
+        image_width_px=pictures.width_px,
+        image_height_px=pictures.height_px,
+        num_views=pictures.num_views,
+        seed=seed,
+        pictures=pictures,
+    )
 
 
 def _encoder_config(field: str, source: str | None) -> dict[str, Any] | None:

@@ -92,14 +92,7 @@ def finetune(
     queries = read_validation_queries(items, clicks, config.validation_queries)
     route = header.route(header.probabilities(queries.queries, batch_size=_BATCH, device=device))
 
-    sampler = PairSampler(
-        data.true,
-        data.synthetic,
-        batch_size=config.batch_size,
-        queries_per_item=config.queries_per_item,
-        synthetic_share=0.0,
-        seed=config.seed,
-    )
+    sampler = PairSampler.of(data, config, synthetic_share=0.0)
     network.config.matryoshka_dims = list(loss.matryoshka_dims)
     result = TrainingLoop(
         network,

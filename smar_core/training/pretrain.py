@@ -10,7 +10,7 @@ from smar_core.categories import category_parts
 from smar_core.config import ItemTower, LossConfig, ModelConfig, PretrainConfig, RuntimeConfig
 from smar_core.losses.objectives import PretrainingObjective
 from smar_core.losses.weights import build_weights
-from smar_core.model.building import build_model
+from smar_core.model.building import build_for_pictures
 from smar_core.model.pictures import PictureStore
 from smar_core.stage import StageContext
 from smar_core.training.distributed import ALONE, Ranks
@@ -62,15 +62,7 @@ def pretrain(
     ranks = ranks or ALONE
     torch.set_num_threads(runtime.num_threads_per_process)
     pictures = PictureStore.open(items)
-    network, text_tokenizer = build_model(
-        model,
-        tokenizer.path / "tokenizer.json",
-        image_width_px=pictures.width_px,
-        image_height_px=pictures.height_px,
-        num_views=pictures.num_views,
-        seed=config.seed,
-        pictures=pictures,
-    )
+    network, text_tokenizer = build_for_pictures(model, tokenizer.path / "tokenizer.json", pictures, config.seed)
     data = open_training_data(
         items,
         clicks,
@@ -81,14 +73,7 @@ def pretrain(
         max_item_tokens=model.max_item_tokens,
         ranks=ranks,
     )
-    sampler = PairSampler(
-        data.true,
-        data.synthetic,
-        batch_size=config.batch_size,
-        queries_per_item=config.queries_per_item,
-        synthetic_share=config.synthetic_share,
-        seed=config.seed,
-    )
+    sampler = PairSampler.of(data, config, synthetic_share=config.synthetic_share)
     network.config.matryoshka_dims = list(loss.matryoshka_dims)
     weights = build_weights(loss, embed_dim=model.embed_dim, category_N=top_categories(items))
     tower: ItemTower = "multimodal" if loss.gamma else "text" if loss.alpha else "image"

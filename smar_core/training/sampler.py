@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from smar_core.training.pairs import SyntheticPairs, TruePairs
+from smar_core.config import OptimiserConfig
+from smar_core.training.pairs import SyntheticPairs, TrainingData, TruePairs
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,18 @@ class PairSampler:
         self._position = {"true": 0, "true_offset": 0, "item": 0}  # of the next group, within it, and of the next item
         self._groups = self._shuffle_groups()
         self._item_order = self._shuffle_items()
+
+    @classmethod
+    def of(cls, data: TrainingData, config: OptimiserConfig, *, synthetic_share: float) -> "PairSampler":
+        """Return the sampler of a training's pairs."""
+        return cls(
+            data.true,
+            data.synthetic,
+            batch_size=config.batch_size,
+            queries_per_item=config.queries_per_item,
+            synthetic_share=synthetic_share,
+            seed=config.seed,
+        )
 
     @property
     def num_distinct_synthetic_seen(self) -> int:
