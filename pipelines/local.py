@@ -20,7 +20,7 @@ from typing import Any
 
 from components.record import NAME as RECORD_RUN
 from components.side import RECORD, StageState, first_error, read_state
-from components.surroundings import Surroundings
+from components.surroundings import INJECTED_RUN_ID, Surroundings
 from pipelines import local_worker
 from pipelines.state import RunFolder
 from smar_core.artifact import write_json
@@ -78,6 +78,7 @@ def run_job(
     """
     write_json(run.job, job.model_dump(mode="json"))
     environment = os.environ | dict(worker_environment(around, num_threads))
+    environment.pop(INJECTED_RUN_ID, None)  # a run of the caller's is none that Kubeflow made for a task
     with run.keep_alive(), _terminate_as_interrupt(), run.log.open("wb") as log:
         worker = subprocess.Popen(
             [sys.executable, "-m", local_worker.__name__, str(run.job)],

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from components.side import SideFiles, any_error, die_with_starter
-from components.surroundings import Surroundings
+from components.surroundings import SECRETS, Surroundings
 from components.tracking import Tracker
 from smar_core.errors import EXIT_INTERRUPTED
 
@@ -68,7 +68,7 @@ def main(job_file: Path) -> int:
     tracker: Tracker | None = None
     try:
         job = Job.model_validate_json(job_file.read_text(encoding="utf-8"))
-        tracker = Tracker.open(around)
+        tracker = Tracker.begin(around)
         tracker.describe(job.run_name, job.parameters, job.files)
         _run(job)
         tracker.end()
@@ -118,8 +118,13 @@ def _runner(job: Job) -> object:
         tmpfs={"/tmp": ""},
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
-        environment={"HOME": "/tmp", "USER": "smar", **job.environment},
+        environment={"HOME": "/tmp", "USER": "smar", **job.environment, **_secrets()},
     )
+
+
+def _secrets() -> dict[str, str]:
+    """Return this process's credentials of MLflow: a container is given them too, and the job's file never holds them."""
+    return {name: os.environ[name] for name in SECRETS if name in os.environ}
 
 
 def _stop(signal_number: int, frame: FrameType | None) -> None:

@@ -1,0 +1,120 @@
+"""How the stages of one pipeline run find each other in MLflow: against a real server."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from components.record import Origin
+from components.stage import StageResult
+from components.surroundings import Surroundings
+from components.tracking import Tracker
+from smar_core.artifact import Artifact, create_artifact, open_artifact, write_json
+from smar_core.config import EvaluateConfig
+from smar_core.errors import UserError
+from tests.components.mlflow_store import serve_mlflow
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serve_mlflow(tmp_path_factory.mktemp("mlflow")) as address:
+        yield address
+
+
+@pytest.fixture
+def client(uri: str) -> MlflowClient:
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@pytest.fixture
+def tokenizer(tmp_path: Path) -> Artifact:
+    with create_artifact(tmp_path / "tokenizer", "tokenizer", config_digest="", parents={}) as folder:
+        write_json(folder / "tokenizer.json", {"words": ["red", "shirt"]})
+    return open_artifact(tmp_path / "tokenizer", "tokenizer")
+
+
+def result_of(stage: str, output: Artifact) -> StageResult:
+    return StageResult(
+        name=stage,
+        key="key",
+        code_digest="code",
+        sections={"evaluate": EvaluateConfig()},
+        config_digest="config",
+        parents={"items": "1" * 64},
+        outputs={"tokenizer": output},
+        figures={"R@50": 0.5},
+        started=time.time(),
+        seconds=2.0,
+    )
+
+
+def runs_of(client: MlflowClient, pipeline_run_id: str) -> list[Run]:
+    """Return a pipeline run's runs of every experiment."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return list(client.search_runs(experiments, f"tags.`kfp.pipeline_run_id` = '{pipeline_run_id}'"))
+
+
+def test_stages_that_start_at_once_share_one_parent(uri: str, client: MlflowClient) -> None:
+    """All of them look before any of them has made the run, or even the experiment: each would have made its own."""
+    around = Surroundings(tracking_uri=uri, experiment="at once", pipeline_run_id="at-once")
+    num_stages = 4
+    start = Barrier(num_stages)
+
+    def open_together() -> str:
+        start.wait()
+        return Tracker.open(around).parent_id
+
+    with ThreadPoolExecutor(num_stages) as pool:
+        parents = [found.result() for found in [pool.submit(open_together) for _ in range(num_stages)]]
+    (only,) = runs_of(client, "at-once")
+    assert parents == [only.info.run_id] * num_stages
+    assert Tracker.open(around).parent_id == only.info.run_id
+
+
+def test_a_stage_attaches_to_the_run_that_was_injected(uri: str, client: MlflowClient, tokenizer: Artifact) -> None:
+    """Kubeflow's plugin made a run for the pipeline, one for a loop below it and one for the task below that."""
+    experiment = client.create_experiment("of the plugin")
+    parent = client.create_run(experiment, tags={"kfp.pipeline_run_id": "plugin"})
+    loop = client.create_run(experiment, tags={"mlflow.parentRunId": parent.info.run_id})
+    task = client.create_run(experiment, tags={"mlflow.parentRunId": loop.info.run_id})
+    tracker = Tracker.open(Surroundings(tracking_uri=uri, experiment="another", injected_run_id=task.info.run_id))
+    tracker.record_stage(result_of("prepare_data", tokenizer))
+    tracker.end()
+    assert tracker.parent_id == parent.info.run_id
+    written = client.get_run(task.info.run_id)
+    assert written.data.tags["smar.stage"] == "prepare_data"
+    assert written.data.params["evaluate.seed"] == "0"
+    assert written.data.metrics == {"R_at_50": 0.5, "seconds": 2.0}
+    assert tracker.recorded_stages() == {"prepare_data"}
+    assert client.get_experiment_by_name("another") is None
+    assert {run.info.status for run in client.search_runs([experiment])} == {"RUNNING"}, "the plugin ends its runs itself"
+    assert len(client.search_runs([experiment])) == 3
+
+
+def test_a_cached_stage_is_linked_to_the_run_that_made_its_outputs(uri: str, client: MlflowClient, tokenizer: Artifact) -> None:
+    """No stage ran in the second pipeline run, so the last task finds no parent and makes it."""
+    first, second = (Surroundings(tracking_uri=uri, experiment="cached", pipeline_run_id=name) for name in ("made", "cached"))
+    Tracker.open(first).record_stage(result_of("prepare_data", tokenizer))
+    last = Tracker.open(second)
+    assert last.recorded_stages() == set()
+    last.record_cached("prepare_data", Origin({"items": "1" * 64}, "config"), {"tokenizer": tokenizer})
+    last.end()
+    maker = next(run for run in runs_of(client, "made") if "smar.stage" in run.data.tags)
+    runs = runs_of(client, "cached")
+    linked = next(run for run in runs if "smar.stage" in run.data.tags)
+    assert linked.data.tags["smar.is_cached"] == "true"
+    assert linked.data.tags["smar.origin_run_id"] == maker.info.run_id
+    assert linked.data.tags["mlflow.parentRunId"] == last.parent_id
+    assert linked.data.metrics == {"R_at_50": 0.5}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_a_stage_that_knows_no_pipeline_run_says_so(uri: str) -> None:
+    """All pipeline runs would have shared the parent of the empty id."""
+    with pytest.raises(UserError, match="neither MLFLOW_RUN_ID nor KFP_PIPELINE_RUN_ID"):
+        Tracker.open(Surroundings(tracking_uri=uri))

@@ -1,0 +1,33 @@
+"""What a stage is told through its environment, and the password that stays there."""
+
+import pytest
+
+from components.surroundings import PASSWORD, TRACKING_URI, USER, Surroundings, part_credentials, read_tracking_uri
+from smar_core.errors import UserError
+
+
+def test_credentials_are_parted_from_the_address_once() -> None:
+    """An address with a password was written to the run's record, its job file and MLflow's error messages."""
+    environment = {TRACKING_URI: "http://ada:p%40ss@mlflow.example:5000/api"}
+    assert read_tracking_uri(environment) == "http://mlflow.example:5000/api"
+    assert environment == {TRACKING_URI: "http://mlflow.example:5000/api", USER: "ada", PASSWORD: "p@ss"}
+    assert read_tracking_uri(environment) == "http://mlflow.example:5000/api"
+    assert environment[PASSWORD] == "p@ss"
+
+
+@pytest.mark.parametrize("uri", ["sqlite:////shop/mlflow.db", "http://mlflow.example", "postgresql://ada@db.example/mlflow", ""])
+def test_an_address_without_a_password_stays_as_it_is(uri: str) -> None:
+    assert part_credentials(uri) == (uri, {})
+
+
+def test_a_databases_password_is_refused_and_not_repeated() -> None:
+    with pytest.raises(UserError, match=f"at db.example holds a password.*{PASSWORD}") as raised:
+        part_credentials("postgresql://ada:secret@db.example/mlflow")
+    assert "secret" not in str(raised.value)
+
+
+def test_surroundings_survive_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Surroundings(tracking_uri="http://mlflow.example", pipeline_run_id="p1", injected_run_id="r1")
+    for name, value in told.as_environment().items():
+        monkeypatch.setenv(name, value)
+    assert Surroundings.read() == told
