@@ -64,7 +64,7 @@ $(RIVALS)/.installed: benchmarks/requirements.txt $(STAMP)
 	@touch $@
 
 lock: setup ## resolve setup.cfg's requirements anew into requirements.lock, keeping versions that still fit
-	{ sed '/^[^#]/,$$d' requirements.lock; $(BIN)/pip-compile --quiet --extra dev --strip-extras --no-header --no-annotate --no-emit-options \
+	{ sed '/^[^#]/,$$d' requirements.lock; $(BIN)/pip-compile --quiet --extra cluster --extra dev --strip-extras --no-header --no-annotate --no-emit-options \
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --constraint requirements.lock --output-file - pyproject.toml \
 	  | sed 's/+cpu$$//; /^ *#/d; /^$$/d'; } > requirements.lock.new
 	mv requirements.lock.new requirements.lock

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from pipelines.cli_cluster import compile_command
 from pipelines.cli_evaluation import evaluate
 from pipelines.cli_experiments import ablate, sweep
 from pipelines.cli_options import (
@@ -128,21 +129,7 @@ app.command()(ablate)
 app.command()(sweep)
 
 
-@app.command("compile")
-def compile_command(
-    out: Annotated[Path | None, typer.Option(help="Folder to write to. [default: manifests/pipelines]")] = None,
-) -> None:
-    """Write the pipelines as YAML for a Kubeflow cluster; the local runner executes the same files."""
-    from pipelines.compile import MANIFESTS, PIPELINES, compile_pipeline, compiled
-
-    folder = out or MANIFESTS
-    for name in PIPELINES:
-        path = compiled(name, folder)
-        try:
-            compile_pipeline(name, path)
-        except OSError as error:
-            raise UserError(f"{path} cannot be written ({error.strerror})", "name another folder with --out") from None
-        typer.echo(path)
+app.command("compile")(compile_command)
 
 
 @app.command()

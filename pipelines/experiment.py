@@ -2,8 +2,9 @@
 
 A trial is told to Kubeflow as variant, overrides and seed; ``configure`` writes its sections out, whole, so that a stage's
 parameters are those of ``smar run`` and of every trial of equal settings, which thus share the cache. Trials run one
-after the other: two at a time need twice the memory and are no faster where one uses all cores; a cluster with more machines may
-raise ``PARALLEL_TRIALS``. A trial that fails does not keep the others from running, but the experiment from being compared.
+after the other, unless ``cluster.parallel_trials`` says otherwise: on one machine two at a time need twice the memory and are
+no faster where one uses all cores. A trial that fails does not keep the others from running, but the experiment from being
+compared.
 """
 
 from collections.abc import Mapping
@@ -16,24 +17,25 @@ from components.compare_trials import compare_trials
 from components.configure import configure
 from components.prepare_data import prepare_data
 from components.record_trial import record_trial
-from pipelines.placement import Channel, Placement
+from pipelines.placement import Channel, Placement, pipeline_config
 from pipelines.stages import add_training_stages
+from smar_core.config import ClusterConfig
 from smar_core.experiments.trials import Kind
 
-PARALLEL_TRIALS = 1
 _SECTIONS = ("prepare", "beam", "synthetic", "model", "loss", "pretrain", "gate", "finetune", "export", "evaluate", "runtime")
 
 
-def experiment_pipeline_of(kind: Kind, description: str, default_settings: str) -> GraphComponent:
+def experiment_pipeline_of(kind: Kind, description: str, default_settings: str, cluster: ClusterConfig | None) -> GraphComponent:
     """Return the pipeline of an experiment; ``smar compile`` writes its YAML.
 
     Args:
         kind: What is compared; the pipeline is called ``smar-KIND``.
         description: What Kubeflow says of it.
         default_settings: JSON list of ``section.key=value`` that all trials have unless others are given.
+        cluster: Where its tasks run; None: they are not placed.
     """
 
-    @dsl.pipeline(name=f"smar-{kind}", description=description)
+    @dsl.pipeline(name=f"smar-{kind}", description=description, pipeline_config=pipeline_config(cluster))
     def experiment_pipeline(
         image: str,
         items: str,
@@ -83,7 +85,7 @@ def experiment_pipeline_of(kind: Kind, description: str, default_settings: str) 
             code: JSON of all of them, for the evidence.
         """
         _add_tasks(
-            Placement(image),
+            Placement(image, cluster),
             kind,
             {
                 "items": items,
@@ -154,7 +156,8 @@ def _add_tasks(
             code_digest=code["prepare_data"],
         )
     ).outputs
-    with dsl.ParallelFor(experiment["trials"], parallelism=PARALLEL_TRIALS) as trial:
+    parallel_trials = placement.cluster.parallel_trials if placement.cluster is not None else 1
+    with dsl.ParallelFor(experiment["trials"], parallelism=parallel_trials) as trial:
         told = {"variant": trial.variant, "overrides": trial.overrides, "seed": trial.seed}
         sections = _configure(placement, **start, **told, is_trial="yes")
         artifacts, metrics = add_training_stages(

@@ -67,6 +67,7 @@ def run_experiment(request: ExperimentRequest, console: Console) -> None:
         PipelineFailedError: A trial failed otherwise; the others were recorded.
     """
     plan = request.plan
+    preflight.check_settings(plan.settings)
     configs = [plan.configure(trial) for trial in plan.trials]
     folder = Path.cwd()
     results = (request.results or request.out / "results").resolve()

@@ -69,7 +69,7 @@ def make_job(
     if compiled(pipeline).is_file():
         shutil.copyfile(compiled(pipeline), run.pipeline)
     else:
-        compile_pipeline(pipeline, run.pipeline)
+        compile_pipeline(pipeline, run.pipeline, cluster=None)
     # Without containers no tag: it moves with every edit, and the local cache has the image among its keys.
     image = image_reference() if runner == "docker" else IMAGE
     pin_image(run.pipeline, image)

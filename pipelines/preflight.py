@@ -1,7 +1,7 @@
 """What is looked at before anything runs, so that a slip costs a second and not half an hour."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from components.image import image_reference
@@ -47,6 +47,23 @@ def absolute(path: str) -> str:
     """
     local = without_file_scheme(path)
     return local if "://" in local else str(Path(local).expanduser().resolve())
+
+
+def check_settings(overrides: Iterable[str]) -> None:
+    """See whether a run on this machine reads all settings that it is given.
+
+    Args:
+        overrides: ``section.key=value`` each.
+
+    Raises:
+        UserError: One places tasks on a cluster.
+    """
+    for override in overrides:
+        if override.strip().startswith("cluster."):
+            raise UserError(
+                f"{override.strip()} places tasks on a cluster, and this run stays on this machine",
+                "leave it out, or give it to smar submit or smar compile",
+            )
 
 
 def check_out(out: Path) -> None:

@@ -133,7 +133,7 @@ def _fill(results: Results, folder: Path) -> None:
         shutil.copyfile(trec, folder / trec.name)
     shutil.copytree(artifacts["bundle"], folder / "bundle")
     shutil.copyfile(results.pipeline, folder / "pipeline.yaml")
-    config = yaml.safe_dump(results.config.model_dump(mode="json"), sort_keys=False)
+    config = yaml.safe_dump(results.config.model_dump(mode="json", exclude={"cluster"}), sort_keys=False)
     (folder / "config.yaml").write_text(config, encoding="utf-8")
     write_json(folder / "lineage.json", lineage(results.record))
     write_json(folder / RUN_FILE, results.record.model_dump(mode="json"))

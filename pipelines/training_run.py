@@ -17,7 +17,7 @@ from pipelines.jobs import data_arguments, make_job
 from pipelines.local import Outcome, run_job
 from pipelines.local_worker import Job
 from pipelines.state import RunFolder, StateFolder
-from smar_core.config import PipelineConfig, load_config
+from smar_core.config import RUN_SECTIONS, PipelineConfig, load_config
 from smar_core.data.sources import Sources, check_inputs
 
 STAGES = tuple(STAGE_OUTPUTS)
@@ -56,6 +56,7 @@ def run_training(request: RunRequest, console: Console) -> None:
         UserError: Something that the user can mend; OUT is as it was.
         PipelineFailedError: A stage failed otherwise; OUT is as it was.
     """
+    preflight.check_settings(request.overrides)
     config = load_config(request.preset, request.overrides, request.variant)
     folder = Path.cwd()
     preflight.check_out(request.out)
@@ -86,7 +87,7 @@ def pipeline_arguments(
         digests: What ``check_inputs`` returned.
         config: The configuration; each section becomes JSON.
     """
-    sections = {name: getattr(config, name).model_dump_json() for name in PipelineConfig.model_fields}
+    sections = {name: getattr(config, name).model_dump_json() for name in RUN_SECTIONS}
     code = stage_digests()
     code["pretrain"] = pretrain_key(code["pretrain"], config.model)
     return sections | data_arguments(sources, judgments, digests) | {f"code_{stage}": digest for stage, digest in code.items()}

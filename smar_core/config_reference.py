@@ -24,6 +24,9 @@ handed only the sections named here, so a changed setting re-runs the stages tha
 """
 
 
+_OTHER_READERS = {"tracking": "the command line and the components", "cluster": "`smar compile` and `smar submit`"}
+
+
 def render_reference() -> str:
     """Return the reference as Markdown."""
     return "\n".join([_HEAD, *_sections()]).rstrip() + "\n"
@@ -36,7 +39,7 @@ def _sections() -> Iterator[str]:
         assert isinstance(model, type) and issubclass(model, Section)
         readers = [f"`{stage}`" for stage, sections in STAGE_SECTIONS.items() if name in sections]
         yield f"## {name}\n"
-        yield f"{_first_sentence(model)} Read by: {', '.join(readers) or 'the command line and the components'}.\n"
+        yield f"{_first_sentence(model)} Read by: {', '.join(readers) or _OTHER_READERS[name]}.\n"
         yield f"| key | kind | {' | '.join(PRESETS)} | meaning |"
         yield "|---" * (3 + len(PRESETS)) + "|"
         for key, field in model.model_fields.items():

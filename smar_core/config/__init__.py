@@ -4,10 +4,11 @@ Each stage is handed only its own sections (``STAGE_SECTIONS``), so that a chang
 Image size and vocabulary are set once, in ``prepare``; model, export and search read them from the artifacts.
 """
 
+from smar_core.config.cluster import ClusterConfig
 from smar_core.config.data import BeamConfig, PrepareConfig, SyntheticConfig
 from smar_core.config.loading import PRESETS, VARIANTS, load_config, override_config, parse_config
 from smar_core.config.model import TEMPERATURE_RANGE, Fusion, GateConfig, LossConfig, ModelConfig
-from smar_core.config.pipeline import STAGE_SECTIONS, PipelineConfig
+from smar_core.config.pipeline import RUN_SECTIONS, STAGE_SECTIONS, PipelineConfig
 from smar_core.config.platform import RuntimeConfig, TrackingConfig
 from smar_core.config.results import EvaluateConfig, ExportConfig
 from smar_core.config.section import ItemTower, Section, Tower
@@ -15,10 +16,12 @@ from smar_core.config.training import FinetuneConfig, OptimiserConfig, PretrainC
 
 __all__ = [
     "PRESETS",
+    "RUN_SECTIONS",
     "STAGE_SECTIONS",
     "TEMPERATURE_RANGE",
     "VARIANTS",
     "BeamConfig",
+    "ClusterConfig",
     "EvaluateConfig",
     "ExportConfig",
     "FinetuneConfig",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import model_validator
 
+from smar_core.config.cluster import ClusterConfig
 from smar_core.config.data import BeamConfig, PrepareConfig, SyntheticConfig
 from smar_core.config.model import GateConfig, LossConfig, ModelConfig
 from smar_core.config.platform import RuntimeConfig, TrackingConfig
@@ -27,6 +28,7 @@ class PipelineConfig(Section):
     tracking: TrackingConfig = TrackingConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     beam: BeamConfig = BeamConfig()
+    cluster: ClusterConfig = ClusterConfig()
 
     @model_validator(mode="after")
     def _check_across(self) -> "PipelineConfig":
@@ -90,6 +92,9 @@ class PipelineConfig(Section):
                     "variant, which sets all of them"
                 )
 
+
+RUN_SECTIONS = tuple(name for name in PipelineConfig.model_fields if name != "cluster")
+"""Sections that a run is told, as parameters of its pipeline; ``cluster`` shapes the compiled pipeline itself."""
 
 STAGE_SECTIONS: Mapping[str, tuple[str, ...]] = {
     "prepare_data": ("prepare", "beam", "runtime"),

@@ -1,26 +1,37 @@
-"""The compiled pipeline: as committed, complete, and within the limits of a cluster."""
+"""The compiled pipelines: as committed, complete, and within the limits of a cluster."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from google.protobuf import json_format
+from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from components.record import STAGE_OUTPUTS
 from pipelines.cli import invoke
-from pipelines.compile import PIPELINES, compiled, pin_image
+from pipelines.compile import PIPELINES, RESOURCES, compiled, disable_caching, pin_image, version_of
+from pipelines.experiment_run import LONGEST_PARAMETERS
 from pipelines.placement import IMAGE_PARAMETER
 from pipelines.training_run import pipeline_arguments
 from smar_core.config import PRESETS, STAGE_SECTIONS, load_config
 from smar_core.data.sources import Sources
 
 
+def load_documents(path: Path) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(path.read_text()))
+
+
 def load(name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load(compiled(name).read_text())
-    return loaded
+    return load_documents(compiled(name))[0]
+
+
+def all_tasks(pipeline: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for component in (pipeline["root"], *pipeline["components"].values()):
+        yield from component.get("dag", {}).get("tasks", {}).values()
 
 
 @pytest.fixture(scope="module")
@@ -29,21 +40,57 @@ def spec() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module", params=PIPELINES)
-def any_spec(request: pytest.FixtureRequest) -> dict[str, Any]:
-    return load(request.param)
+def documents(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    return load_documents(compiled(request.param))
 
 
-def test_committed_pipelines_are_the_compiled_ones(tmp_path: Path) -> None:
+@pytest.fixture
+def any_spec(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    return documents[0]
+
+
+def test_committed_pipelines_and_resources_are_the_compiled_ones(tmp_path: Path) -> None:
     assert invoke(["compile", "--out", str(tmp_path)]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(compiled(name).name for name in PIPELINES)
-    for name in PIPELINES:
-        assert compiled(name, tmp_path).read_text() == compiled(name).read_text(), "run: smar compile"
+    written = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.yaml"))
+    committed = sorted(path.relative_to(compiled("training").parent) for path in compiled("training").parent.rglob("*.yaml"))
+    assert written == committed
+    assert len(written) == 2 * len(PIPELINES)
+    for path in written:
+        assert (tmp_path / path).read_text() == (compiled("training").parent / path).read_text(), "run: smar compile"
 
 
-def test_is_a_valid_pipeline_spec(any_spec: dict[str, Any]) -> None:
-    parsed = json_format.ParseDict(any_spec, pipeline_spec_pb2.PipelineSpec())
+def test_pipeline_and_platform_are_what_their_protobufs_know(documents: list[dict[str, Any]]) -> None:
+    """Unknown fields are rejected."""
+    pipeline, platform = documents
+    parsed = json_format.ParseDict(pipeline, pipeline_spec_pb2.PipelineSpec())
     deployment = json_format.MessageToDict(parsed.deployment_spec)
     json_format.ParseDict(deployment, pipeline_spec_pb2.PipelineDeploymentConfig())
+    json_format.ParseDict(platform, pipeline_spec_pb2.PlatformSpec())
+    placed = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert placed.keys() == deployment["executors"].keys()
+    for executor in placed.values():
+        json_format.ParseDict(executor, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_resources_hold_the_two_documents_under_a_name_of_their_content(name: str) -> None:
+    pipeline, version = load_documents(compiled(name, compiled(name).parent / RESOURCES))
+    assert (pipeline["kind"], version["kind"]) == ("Pipeline", "PipelineVersion")
+    assert {pipeline["apiVersion"], version["apiVersion"]} == {"pipelines.kubeflow.org/v2beta1"}
+    assert pipeline["metadata"] == {"name": f"smar-{name}"} and version["spec"]["pipelineName"] == f"smar-{name}"
+    assert version["metadata"] == {"name": version_of(name, compiled(name))}
+    assert [version["spec"]["pipelineSpec"], version["spec"]["platformSpec"]] == load_documents(compiled(name))
+
+
+def test_nothing_of_this_machine_and_no_secret_is_in_the_committed_files() -> None:
+    """Secrets are named, and only ever by the name of the object that holds them."""
+    for path in compiled("training").parent.rglob("*.yaml"):
+        text = path.read_text()
+        assert str(Path(__file__).resolve().parents[2]) not in text
+        assert str(Path.home()) + "/" not in text
+        names = {line.split()[-1] for line in text.splitlines() if "secretName:" in line}
+        assert names == {"smar-mlflow", "smar-object-store"}
+        assert not any(word in text.lower() for word in ("bearer ", "akia", "begin private key"))
 
 
 def test_seven_stages_are_cached_and_the_last_task_is_not(spec: dict[str, Any]) -> None:
@@ -72,8 +119,17 @@ def test_pinned_images_stand_in_the_file_itself(tmp_path: Path) -> None:
     path = tmp_path / "pinned.yaml"
     shutil.copyfile(compiled("ablation"), path)
     pin_image(path, "registry.example/smar:1")
-    executors = yaml.safe_load(path.read_text())["deploymentSpec"]["executors"].values()
+    executors = load_documents(path)[0]["deploymentSpec"]["executors"].values()
     assert {executor["container"]["image"] for executor in executors} == {"registry.example/smar:1"}
+
+
+def test_caching_can_be_taken_from_every_task_in_loops_too(tmp_path: Path) -> None:
+    path = tmp_path / "uncached.yaml"
+    shutil.copyfile(compiled("ablation"), path)
+    disable_caching(path)
+    pipeline, platform = load_documents(path)
+    assert [task["cachingOptions"] for task in all_tasks(pipeline)] == [{}] * len(list(all_tasks(load("ablation"))))
+    assert platform == load_documents(compiled("ablation"))[1]
 
 
 @pytest.mark.parametrize("name", ["ablation", "sweep"])
@@ -100,4 +156,4 @@ def test_parameters_stay_below_the_limit_of_a_cluster(preset: str) -> None:
     """The backend's default limit is 10,000 characters for all parameters."""
     config = load_config(preset)
     arguments = pipeline_arguments(Sources("/data/items", "/data/clicks"), None, {"items": "0" * 64, "clicks": "0" * 64}, config)
-    assert sum(map(len, arguments.values())) < 10_000
+    assert sum(map(len, arguments.values())) < LONGEST_PARAMETERS

@@ -203,6 +203,6 @@ def test_unknown_keys_in_nested_values_are_refused() -> None:
         parse_config({"prepair": {}})
 
 
-def test_every_section_but_tracking_belongs_to_a_stage() -> None:
+def test_every_section_but_tracking_and_cluster_belongs_to_a_stage() -> None:
     used = {section for sections in STAGE_SECTIONS.values() for section in sections}
-    assert used == PipelineConfig.model_fields.keys() - {"tracking"}
+    assert used == PipelineConfig.model_fields.keys() - {"tracking", "cluster"}
