@@ -1,10 +1,37 @@
 """Sections of the data stages."""
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from smar_core.config.section import Count, Positive, Section, Seed, Share
+
+BeamRunner = Literal["embedded", "flink", "spark", "dataflow", "portable"]
+
+_OPTION = re.compile(r"--([A-Za-z]\w*)(?:=|$)")
+_NEEDED_OPTIONS: Mapping[BeamRunner, Mapping[str, str]] = {
+    "embedded": {},
+    "flink": {
+        "flink_master": "--flink_master=HOST:8081",
+        "flink_job_server_jar": "--flink_job_server_jar=/path/to/the.jar, since Beam would download it",
+    },
+    "spark": {"job_endpoint": "--job_endpoint=HOST:8099, the address of Beam's job server for Spark"},
+    "dataflow": {
+        "project": "--project=ID",
+        "region": "--region=NAME",
+        "temp_location": "--temp_location=gs://BUCKET/FOLDER",
+        "sdk_container_image": "--sdk_container_image=IMAGE, this program's own, since its code runs in the workers",
+    },
+    "portable": {"job_endpoint": "--job_endpoint=HOST:8099, the address of a Beam job server"},
+}
+BEAM_ADDRESSES = ("flink_master", "job_endpoint")
+"""Options that say who takes a pipeline."""
+
+_ADDRESS = re.compile(r"(?:https?://)?[\w.-]+:\d+/?")
+_SET_BY_US = ("runner", "streaming", "flink_submit_uber_jar", "direct_num_workers", "direct_running_mode")
+_SECRETS = ("s3_access_key_id", "s3_secret_access_key", "s3_session_token", "azure_connection_string")
 
 
 class PrepareConfig(Section):
@@ -46,6 +73,76 @@ class SyntheticConfig(Section):
 
 
 class BeamConfig(Section):
-    """How the data stages run on Beam; their output does not depend on it."""
+    """How the data stages run on Beam; their tables do not depend on it."""
 
+    runner: BeamRunner = Field(
+        "embedded",
+        description="embedded: in this stage's process or in num_workers others beside it; otherwise where Beam sends the work",
+    )
     num_workers: Positive = Field(2, description="worker processes of the embedded runner")
+    options: tuple[str, ...] = Field(
+        (), description="options of another runner as Beam's command line takes them, for example --flink_master=host:8081"
+    )
+    shared_folder: str | None = Field(
+        None,
+        description="folder that the stage and the workers of another runner both read and write: a URI, or a path on a volume "
+        "that is mounted there in all of them",
+    )
+
+    @model_validator(mode="after")
+    def _check_runner(self) -> "BeamConfig":
+        for name in ("options", "shared_folder"):
+            value = getattr(self, name)
+            if value and self.runner == "embedded":
+                raise ValueError(f"{name} ({value}) plays no part with runner embedded: leave {name} out, or set runner")
+        if self.runner != "embedded" and self.shared_folder is None:
+            raise ValueError(
+                f"runner {self.runner} needs shared_folder (None), through which workers hand over what they write: name a URI, "
+                "or a path on a volume that stage and workers mount at the same place"
+            )
+        return self
+
+    @field_validator("shared_folder")
+    @classmethod
+    def _check_shared_folder(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith("/") and "://" not in value:
+            raise ValueError(f"shared_folder ({value}) is relative: name a URI, or a path from the root")
+        if value is not None and re.search(r"://[^/]*:[^/]*@", value):
+            raise ValueError("shared_folder has a password in it: take it out, and give it as an environment variable")
+        return value
+
+    @model_validator(mode="after")
+    def _check_options(self) -> "BeamConfig":
+        given = [_name_option(option) for option in self.options]
+        for name in given:
+            if name in _SET_BY_US:
+                raise ValueError(f"options has --{name}, which follows from runner ({self.runner}): leave it out")
+            if name in _SECRETS:
+                raise ValueError(
+                    f"options has --{name}, a secret, and the configuration is kept with every run: take it out, and give stage "
+                    "and workers an environment variable from a Secret"
+                )
+        for name, example in _NEEDED_OPTIONS[self.runner].items():
+            if name not in given:
+                raise ValueError(f"runner {self.runner} needs an option that options {list(self.options)} has not: add {example}")
+        for name in BEAM_ADDRESSES:
+            address = self.option(name)
+            if address is not None and not _ADDRESS.fullmatch(address):
+                raise ValueError(f"options has --{name}={address}, which is no address: write HOST:PORT")
+        return self
+
+    def option(self, name: str) -> str | None:
+        """Return the value of one of the options, None if it is not given; of several, the last.
+
+        >>> BeamConfig(runner="portable", options=("--job_endpoint=host:8099",), shared_folder="/mnt").option("job_endpoint")
+        'host:8099'
+        """
+        values = [option.partition("=")[2] for option in self.options if _name_option(option) == name]
+        return values[-1] if values else None
+
+
+def _name_option(option: str) -> str:
+    match = _OPTION.match(option)
+    if match is None:
+        raise ValueError(f"options has {option!r}, which is no option of a command line: write --name=value, or --name")
+    return match[1]

@@ -53,6 +53,7 @@ _DRAWING = ("synthetic.sampling", "synthetic.max_item_share", "synthetic.max_red
 
 RULES = (
     _above_0("synthetic.ratio", _DRAWING),
+    _under("beam.runner", ("embedded",), ("beam.num_workers",)),
     _with_tower("text", ("model.num_text_layers", "model.max_item_tokens", "model.text_encoder")),
     _with_tower("image", ("model.num_image_layers", "model.patch_size_px", "model.image_encoder")),
     _with_tower("multimodal", ("model.num_fusion_layers", "model.fusion")),

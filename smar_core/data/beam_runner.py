@@ -1,68 +1,115 @@
-"""Running a Beam pipeline on this machine: in this process, or spread over worker processes.
+"""Running a Beam pipeline: in this process, in others beside it, or where a Beam runner of a cluster takes it.
 
-Beam handles an element at a cost of some ten microseconds, so elements here are not rows but serialised Arrow tables. Shuffled
-data lies in the memory of the process that runs the pipeline, which bounds a click log to some ten million rows. Worker
+Beam handles an element at a cost of some ten microseconds, so elements here are not rows but serialised Arrow tables. With the
+embedded runner shuffled data lies in the memory of this process, which bounds a click log to some ten million rows; worker
 processes take about four seconds to start, which pays off for large pictures and logs of millions. ``FnApiRunner`` is named
 outright because ``DirectRunner`` may look for a runner on the network.
+
+Other runners get the pipeline, and workers of this program's image run it (``--environment_type=EXTERNAL``: Beam's worker pool
+beside each task manager, at localhost:50000, unless the options say otherwise). Beam's own metrics are not relied upon: Flink
+reports what was attempted, retries included. What a stage counts is therefore data (``write_counts``).
 """
 
 import contextlib
 import logging
 import shlex
+import socket
 import sys
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import apache_beam as beam
+import grpc
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from smar_core.config import BeamConfig
+from smar_core.config.data import BEAM_ADDRESSES
+from smar_core.data.exchange import NOT_SHARED, not_shared, read_note, write_note
+from smar_core.data.filesystems import is_uri
+from smar_core.errors import UserError
 from smar_core.progress import Progress
 
+COUNTS = "counts"
+"""Tag of the output on which a transform yields (name, number) pairs, for ``write_counts``."""
 
-def run_pipeline(build: Callable[[beam.Pipeline], None], runner: BeamConfig, log: Path) -> Counter[str]:
+_COUNTS_FILE = "counts.json"
+_RUNNERS: Mapping[str, str] = {
+    "flink": "FlinkRunner",
+    "spark": "SparkRunner",
+    "dataflow": "DataflowRunner",
+    "portable": "PortableRunner",
+}
+_CONNECT_SECONDS = 10
+# Beam has Python's job service close its stream of states after this long, and takes that for the end of the job.
+_LONGEST_JOB_SECONDS = 7 * 24 * 3600
+
+
+def run_pipeline(build: Callable[[beam.Pipeline], None], runner: BeamConfig, log: Path) -> None:
     """Run a pipeline to its end.
 
     Args:
         build: Adds the transforms to a pipeline.
-        runner: How many worker processes; with 1, everything runs in this process.
-        log: File for what the workers print.
+        runner: Where it runs.
+        log: File for what the embedded runner's worker processes print; others log where they run.
 
-    Returns:
-        The pipeline's counters by name, those of one name added up over its transforms; 0 for one that never counted.
+    Raises:
+        UserError: The runner is not installed or not reached, refuses an option, or its workers do not see the shared folder.
     """
-    environment = None
-    if runner.num_workers > 1:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        # "exec", so that the shell does not stand between a worker and the one who ends it.
-        command = f"exec {shlex.quote(sys.executable)} -m apache_beam.runners.worker.sdk_worker_main 2>>{shlex.quote(str(log))}"
-        environment = SubprocessSDKEnvironment.from_command_string(command)
-    options = PipelineOptions(flags=[], direct_num_workers=runner.num_workers)
-    with _quiet_beam():
-        pipeline = beam.Pipeline(runner=FnApiRunner(default_environment=environment), options=options)
-        build(pipeline)
-        result = pipeline.run()
-        result.wait_until_finish()
-    counts: Counter[str] = Counter()
-    for counter in result.metrics().query()["counters"]:
-        counts[counter.key.metric.name] += counter.committed
-    return counts
+    if runner.runner == "embedded":
+        with _quiet_beam():
+            _run(beam.Pipeline(runner=_embedded(runner, log), options=_options(runner)), build)
+        return
+    for name in BEAM_ADDRESSES:
+        _check_reachable(name, runner.option(name))
+    try:
+        pipeline = beam.Pipeline(runner=_RUNNERS[runner.runner], options=_options(runner))
+    except (ImportError, ValueError) as error:
+        raise UserError(f"Beam cannot run on {runner.runner} ({error})", "correct beam.options or what the image holds") from None
+    try:
+        _run(pipeline, build)
+    except RuntimeError as error:
+        if NOT_SHARED in str(error):
+            raise not_shared(runner) from None
+        raise
+
+
+def write_counts(counts: Iterable[beam.PCollection[tuple[str, int]]], notes: str) -> None:
+    """Add up what transforms counted, once for each element whatever was tried again, and write it.
+
+    Args:
+        counts: (name, number) pairs of the transforms.
+        notes: Folder of the exchange's notes.
+    """
+    _ = (
+        (tuple(counts) | "counts" >> beam.Flatten())
+        | "add counts" >> beam.CombinePerKey(sum)
+        | "all counts" >> beam.combiners.ToList()
+        | "write counts" >> beam.Map(_write_pairs, f"{notes}/{_COUNTS_FILE}")
+    )
+
+
+def read_counts(notes: str) -> Counter[str]:
+    """Return what ``write_counts`` wrote: numbers by name, 0 for one that was never counted."""
+    return Counter(read_note(f"{notes}/{_COUNTS_FILE}"))
 
 
 @contextlib.contextmanager
-def watch_files(folders: Iterable[Path], total: int, phase: str, progress: Progress) -> Iterator[None]:
-    """Tell how many files have been written to folders while the block runs: Beam itself tells nothing before its end."""
-    folders, done = list(folders), threading.Event()
+def watch_files(folders: Iterable[str], total: int, phase: str, progress: Progress) -> Iterator[None]:
+    """Tell how many files have been written to folders while the block runs: Beam itself tells nothing before its end.
+
+    Folders that are URIs are not watched: each look would be a request.
+    """
+    local, done = [Path(folder) for folder in folders if not is_uri(folder)], threading.Event()
 
     def watch() -> None:
         while not done.wait(0.5):
-            num_files = sum(1 for folder in folders for f in folder.glob("*-of-*") if f.is_file())
+            num_files = sum(1 for folder in local for f in folder.glob("*-of-*") if f.is_file())
             progress.update(phase, min(num_files, total - 1), total)
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -96,6 +143,54 @@ def shard_of(text: str, num_shards: int) -> int:
     1
     """
     return zlib.crc32(text.encode()) % num_shards
+
+
+def _run(pipeline: beam.Pipeline, build: Callable[[beam.Pipeline], None]) -> None:
+    build(pipeline)
+    pipeline.run().wait_until_finish()
+
+
+def _embedded(runner: BeamConfig, log: Path) -> FnApiRunner:
+    if runner.num_workers == 1:
+        return FnApiRunner()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    # "exec", so that the shell does not stand between a worker and the one who ends it.
+    command = f"exec {shlex.quote(sys.executable)} -m apache_beam.runners.worker.sdk_worker_main 2>>{shlex.quote(str(log))}"
+    return FnApiRunner(default_environment=SubprocessSDKEnvironment.from_command_string(command))
+
+
+def _options(runner: BeamConfig) -> PipelineOptions:
+    """Return Beam's options: ours first, since of two Beam takes the last."""
+    if runner.runner == "embedded":
+        return PipelineOptions(flags=[], direct_num_workers=runner.num_workers)
+    ours = [f"--job_server_timeout={_LONGEST_JOB_SECONDS}"]
+    if runner.runner == "flink":
+        ours.append("--flink_submit_uber_jar")
+    if runner.runner != "dataflow" and runner.option("environment_type") is None:
+        # Beam's default is a container of Beam's own image, which has none of our code.
+        ours += ["--environment_type=EXTERNAL", "--environment_config=localhost:50000"]
+    return PipelineOptions(flags=[*ours, *runner.options])
+
+
+def _check_reachable(name: str, address: str | None) -> None:
+    """Find out in seconds that nobody listens: Beam itself would wait for minutes."""
+    if address is None:
+        return
+    host, _, port = address.partition("://")[2 if "://" in address else 0].rstrip("/").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+        if name == "job_endpoint":
+            with grpc.insecure_channel(address) as channel:
+                grpc.channel_ready_future(channel).result(timeout=_CONNECT_SECONDS)
+    except (OSError, grpc.FutureTimeoutError) as error:
+        raise UserError(
+            f"nothing that takes a pipeline answers at --{name}={address} of beam.options ({error or 'no answer'})",
+            "start it, or correct the address",
+        ) from None
+
+
+def _write_pairs(pairs: Iterable[tuple[str, int]], place: str) -> None:
+    write_note(place, dict(pairs))
 
 
 @contextlib.contextmanager

@@ -8,17 +8,15 @@ holds compressed pictures and duplicates are decoded once. Of an item's pictures
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
-from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
 from smar_core.config import PrepareConfig
-from smar_core.data.beam_runner import pack, shard_of, unpack
+from smar_core.data.beam_runner import COUNTS, pack, shard_of, unpack
 from smar_core.data.fields import text_values, view_values
 from smar_core.data.images import PictureError, fetch_picture, letterbox
 from smar_core.data.rejects import CONFLICT, NO_ITEM_ID, NO_TITLE, Reason, broken_picture, reject_rows
@@ -106,7 +104,7 @@ def merge_items(rows: pa.Table) -> tuple[list[dict[str, Any]], pa.Table]:
 
 
 class CleanItems(beam.DoFn):
-    """(file, first row, packed batch) -> (shard, packed rows); rejects, packed, under the tag "rejects"."""
+    """(file, first row, packed batch) -> (shard, packed rows); tags: "rejects", packed, and ``COUNTS``."""
 
     def __init__(self, config: PrepareConfig) -> None:
         self._num_shards, self._max_views = config.num_shards, config.max_views
@@ -115,7 +113,7 @@ class CleanItems(beam.DoFn):
         """Clean a batch."""
         file, first_row, packed = element
         batch = unpack(packed).combine_chunks().to_batches()[0]
-        Metrics.counter("items", "num_item_rows").inc(batch.num_rows)
+        yield TaggedOutput(COUNTS, ("num_item_rows", batch.num_rows))
         rows, rejects = clean_items(batch, file, first_row, self._max_views)
         for table in rejects:
             yield TaggedOutput("rejects", pack(table))
@@ -125,10 +123,10 @@ class CleanItems(beam.DoFn):
 
 
 class WriteItems(beam.DoFn):
-    """(shard, packed rows) -> files of the shard; gives its ids, packed; rejects, packed, under the tag "rejects".
+    """(shard, packed rows) -> files of the shard; gives its ids, packed; tags: "rejects", packed, and ``COUNTS``.
 
     Args:
-        path: The items artifact's folder.
+        path: Where the items artifact's tables are written, a path or URI.
         images: Root of the references to pictures, or None.
         config: Size of the pictures and number of shards.
     """
@@ -141,25 +139,27 @@ class WriteItems(beam.DoFn):
         """Merge, decode and write a shard."""
         shard, packed = element
         items, conflicts = merge_items(pa.concat_tables([_ROWS.empty_table(), *(unpack(p) for p in packed if p)]))
-        folder = Path(self._path)
         schema = image_schema(self._width_px, self._height_px)
         # The pictures go first: whether an item has one is known after decoding. They are written as they come, so that a
         # shard of large pictures does not have to fit into memory.
-        rejects = [conflicts]
-        write_ipc(self._decode(items, schema, rejects), schema, folder / shard_name("images", shard, self._num_shards, ".arrow"))
+        rejects, counts = [conflicts], Counter[str]()
+        pictures = self._decode(items, schema, rejects, counts)
+        write_ipc(pictures, schema, f"{self._path}/{shard_name('images', shard, self._num_shards, '.arrow')}")
         yield TaggedOutput("rejects", pack(pa.concat_tables(rejects)))
+        yield from (TaggedOutput(COUNTS, count) for count in counts.items())
         table = pa.table({f.name: pa.array([item[f.name] for item in items], f.type) for f in ITEMS}, schema=ITEMS)
-        write_parquet(table, ITEMS, folder / shard_name("items", shard, self._num_shards))
+        write_parquet(table, ITEMS, f"{self._path}/{shard_name('items', shard, self._num_shards)}")
         yield pack(table.select(["item_id"]))
 
-    def _decode(self, items: list[dict[str, Any]], schema: pa.Schema, rejects: list[pa.Table]) -> Iterator[pa.RecordBatch]:
+    def _decode(
+        self, items: list[dict[str, Any]], schema: pa.Schema, rejects: list[pa.Table], counts: Counter[str]
+    ) -> Iterator[pa.RecordBatch]:
         """Yield the pictures in batches; set has_image and image_problem of every item, and add broken pictures to rejects."""
         ids: list[str] = []
         pixels: list[bytes] = []
         for item in items:
             views = item.pop("images") or item.pop("image_references")
-            Metrics.counter("items", "num_images_given").inc(len(views))
-            Metrics.counter("items", "num_images_left_out").inc(item["num_images_left_out"])
+            counts.update(num_images_given=len(views), num_images_left_out=item["num_images_left_out"])
             item["has_image"], item["image_problem"] = False, ABSENT
             problems = []
             for number, view in enumerate(views, start=1):

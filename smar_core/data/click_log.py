@@ -14,18 +14,16 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
 from smar_core.config import PrepareConfig
-from smar_core.data.beam_runner import pack, shard_of, unpack
+from smar_core.data.beam_runner import COUNTS, pack, shard_of, unpack
 from smar_core.data.fields import flag_values, map_distinct, text_values, time_values
 from smar_core.data.rejects import BAD_FLAG, BAD_TIME, NO_CLICKED_ITEM, NO_QUERY, UNKNOWN_ITEM, reject_rows
 from smar_core.data.tables import shard_name, write_parquet
@@ -205,7 +203,10 @@ def build_tables(counts: pa.Table, train_items: pa.Array) -> tuple[pa.Table, pa.
 
 
 class ParseClicks(beam.DoFn):
-    """(file, first row, packed batch) -> (session's shard, packed events); tags "rejects" (packed) and "span" (start, end)."""
+    """(file, first row, packed batch) -> (session's shard, packed events).
+
+    Tags: "rejects" (packed), "span" (start, end) and ``COUNTS``.
+    """
 
     def __init__(self, num_shards: int) -> None:
         self._num_shards = num_shards
@@ -216,7 +217,7 @@ class ParseClicks(beam.DoFn):
         batch = unpack(packed).combine_chunks().to_batches()[0]
         item_ids = pa.concat_tables([unpack(p) for p in packed_ids])["item_id"].combine_chunks()
         events, rejects, times = parse_events(batch, file, first_row, item_ids)
-        Metrics.counter("clicks", "num_click_rows").inc(batch.num_rows)
+        yield TaggedOutput(COUNTS, ("num_click_rows", batch.num_rows))
         for table in rejects:
             yield TaggedOutput("rejects", pack(table))
         span = pc.min_max(times)
@@ -228,18 +229,17 @@ class ParseClicks(beam.DoFn):
 
 
 class CleanSessions(beam.DoFn):
-    """(session's shard, packed events) -> (query's shard, packed clicks)."""
+    """(session's shard, packed events) -> (query's shard, packed clicks); tag ``COUNTS``."""
 
     def __init__(self, config: PrepareConfig) -> None:
         self._config = config
 
-    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:
+    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
         """Take out duplicates, crawlers, and what was not clicked."""
         events = pa.concat_tables([EVENTS.empty_table(), *(unpack(p) for p in element[1])])
         clicks, counts = clean_sessions(events, self._config)
-        for name, value in vars(counts).items():
-            Metrics.counter("clicks", name).inc(value)
-        Metrics.counter("clicks", "num_clicks").inc(clicks.num_rows)
+        counted = vars(counts) | {"num_clicks": clicks.num_rows}
+        yield from (TaggedOutput(COUNTS, count) for count in counted.items())
         yield from _partition(clicks, clicks["query"], self._config.num_shards)
 
 
@@ -271,7 +271,7 @@ class WriteClicks(beam.DoFn):
         train_items = pa.concat_tables([unpack(p) for p in packed_train_items])["item_id"].combine_chunks()
         tables = build_tables(unpack(packed), train_items)
         for name, schema, table in zip(("pairs", "queries", "qrels"), (PAIRS, QUERIES, QRELS), tables, strict=True):
-            write_parquet(table, schema, Path(self._path) / shard_name(name, shard, self._num_shards))
+            write_parquet(table, schema, f"{self._path}/{shard_name(name, shard, self._num_shards)}")
 
 
 def summarise_clicks(

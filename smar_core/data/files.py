@@ -189,6 +189,8 @@ def _explained(name: str) -> Iterator[None]:
     """Turn what libraries raise at a damaged or unreadable file into a UserError that names it."""
     try:
         yield
+    except FileNotFoundError:
+        raise UserError(f"{name} is not there", "put it back; workers elsewhere need a URI, or the same mount as here") from None
     except PermissionError:
         raise UserError(f"{name} may not be read", "give yourself the right to read it") from None
     except UnicodeDecodeError as error:

@@ -5,11 +5,10 @@ sorted and written by one worker, so the output is the same to the byte for any 
 afterwards, in this process, from the tables that were written.
 """
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from pathlib import Path
+from typing import NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
@@ -17,7 +16,7 @@ import pyarrow.compute as pc
 
 from smar_core.artifact import create_artifact, write_json
 from smar_core.config import BeamConfig, PrepareConfig
-from smar_core.data.beam_runner import run_pipeline, watch_files
+from smar_core.data.beam_runner import COUNTS, read_counts, run_pipeline, watch_files, write_counts
 from smar_core.data.catalogue import summarise_items
 from smar_core.data.click_log import (
     CleanSessions,
@@ -28,6 +27,7 @@ from smar_core.data.click_log import (
     summarise_clicks,
     widest_span,
 )
+from smar_core.data.exchange import open_exchange, read_note, write_note
 from smar_core.data.rejects import check_pictures, check_reject_share, count_reasons
 from smar_core.data.sources import PrepareOutputs, Sources
 from smar_core.data.tables import read_shards
@@ -39,7 +39,7 @@ from smar_core.stage import StageContext
 from smar_core.text import item_text
 
 _CLICK_BATCH_ROWS = 65_536
-SPAN = "span.json"
+_SPAN = "span.json"
 
 
 def prepare_data(
@@ -66,11 +66,15 @@ def prepare_data(
     with ExitStack() as stack:
         for kind, path in vars(outputs).items():
             stack.enter_context(create_artifact(path, kind, config_digest=context.config_digest, parents=context.parents))
-        with watch_files([outputs.items, outputs.clicks], 5 * config.num_shards, "tables", context.progress):
-            counters = run_pipeline(
-                lambda pipeline: _build(pipeline, sources, outputs, config, scratch), runner, scratch / "workers.log"
-            )
-        raise_failure(scratch)
+        with open_exchange(runner, scratch) as exchange:
+            places = _Places(*(exchange.output(path) for path in (outputs.items, outputs.clicks, outputs.rejects)))
+            with watch_files([places.items, places.clicks], 5 * config.num_shards, "tables", context.progress):
+                run_pipeline(
+                    lambda pipeline: _build(pipeline, sources, places, config, exchange.notes), runner, scratch / "workers.log"
+                )
+            raise_failure(exchange.notes)
+            exchange.fetch()
+            counters, span = read_counts(exchange.notes), read_note(f"{exchange.notes}/{_SPAN}")
         rejects, items = read_shards(outputs.rejects, "rejects"), read_shards(outputs.items, "items")
         num_rows = {"items": counters["num_item_rows"], "clicks": counters["num_click_rows"]}
         _check_rows(num_rows, sources)
@@ -83,7 +87,7 @@ def prepare_data(
         write_json(outputs.rejects / "reasons.json", reasons)
         item_statistics = summarise_items(items, config, reasons, counters)
         write_json(outputs.items / "statistics.json", item_statistics)
-        split = TimeSplit.of(*_read_span(scratch), config)
+        split = TimeSplit.of(span[0], span[1], config)
         click_statistics = summarise_clicks(pairs, queries, counters, sum(reasons["clicks"].values()), split)
         write_json(outputs.clicks / "statistics.json", click_statistics)
 
@@ -101,36 +105,45 @@ def prepare_data(
     }
 
 
-def _build(pipeline: beam.Pipeline, sources: Sources, outputs: PrepareOutputs, config: PrepareConfig, scratch: Path) -> None:
+class _Places(NamedTuple):
+    """Where workers write the tables of three artifacts."""
+
+    items: str
+    clicks: str
+    rejects: str
+
+
+def _build(pipeline: beam.Pipeline, sources: Sources, places: _Places, config: PrepareConfig, notes: str) -> None:
     """Add every transform to the pipeline."""
     shards = every_shard(pipeline, config.num_shards)
-    written = write_catalogue(pipeline, sources, outputs.items, config, shards, scratch)
-    events = read_source(pipeline, "clicks", sources.clicks, sources, _CLICK_BATCH_ROWS, scratch) | "parse clicks" >> beam.ParDo(
-        ParseClicks(config.num_shards), beam.pvalue.AsList(written.ids)
-    ).with_outputs("rejects", "span", main="events")
+    written = write_catalogue(pipeline, sources, places.items, config, shards, notes)
+    log = read_source(pipeline, "clicks", sources.clicks, sources, _CLICK_BATCH_ROWS, notes)
+    events = log | "parse clicks" >> beam.ParDo(ParseClicks(config.num_shards), beam.pvalue.AsList(written.ids)).with_outputs(
+        "rejects", "span", COUNTS, main="events"
+    )
     span = events.span | "widest span" >> beam.CombineGlobally(widest_span)
-    span | "write span" >> beam.Map(_write_span, str(scratch / SPAN))
-    clicks = events.events | "events by session" >> beam.GroupByKey() | "clean sessions" >> beam.ParDo(CleanSessions(config))
+    span | "write span" >> beam.Map(_write_span, f"{notes}/{_SPAN}")
+    clicks = (
+        events.events
+        | "events by session" >> beam.GroupByKey()
+        | "clean sessions" >> beam.ParDo(CleanSessions(config)).with_outputs(COUNTS, main="clicks")
+    )
     counts = (
-        (clicks, shards)
+        (clicks.clicks, shards)
         | "clicks and shards" >> beam.Flatten()
         | "clicks by query" >> beam.GroupByKey()
         | "count clicks"
         >> beam.ParDo(CountClicks(config), beam.pvalue.AsSingleton(span)).with_outputs("train_items", main="counts")
     )
     _ = counts.counts | "write clicks" >> beam.ParDo(
-        WriteClicks(str(outputs.clicks), config.num_shards), beam.pvalue.AsList(counts.train_items)
+        WriteClicks(places.clicks, config.num_shards), beam.pvalue.AsList(counts.train_items)
     )
-    write_reject_tables((*written.rejects, events.rejects), outputs.rejects, config.num_shards, shards)
+    write_reject_tables((*written.rejects, events.rejects), places.rejects, config.num_shards, shards)
+    write_counts((*written.counts, events[COUNTS], clicks[COUNTS]), notes)
 
 
-def _write_span(span: tuple[int, int] | None, path: str) -> None:
-    write_json(Path(path), span)
-
-
-def _read_span(scratch: Path) -> tuple[int, int]:
-    start, end = json.loads((scratch / SPAN).read_text(encoding="utf-8"))
-    return start, end
+def _write_span(span: tuple[int, int] | None, place: str) -> None:
+    write_note(place, span)
 
 
 def _check_rows(num_rows: Mapping[str, int], sources: Sources) -> None:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -62,11 +61,11 @@ def reject_rows(source: str, file: str, rows: Sequence[int], reason: Reason, val
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, REJECTS, strict=True)], schema=REJECTS)
 
 
-def write_rejects(tables: Sequence[pa.Table], path: Path, shard: int, num_shards: int) -> None:
+def write_rejects(tables: Sequence[pa.Table], path: str, shard: int, num_shards: int) -> None:
     """Write a shard of rejects in the order of source, file and row."""
     table = pa.concat_tables([REJECTS.empty_table(), *tables])
     table = table.sort_by([(name, "ascending") for name in ("source", "file", "row", "field", "reason", "value")])
-    write_parquet(table, REJECTS, path / shard_name("rejects", shard, num_shards))
+    write_parquet(table, REJECTS, f"{path}/{shard_name('rejects', shard, num_shards)}")
 
 
 def count_reasons(rejects: pa.Table) -> dict[str, dict[str, int]]:

@@ -5,18 +5,18 @@ held-out query. What the first round lost is spread over the items that gave som
 that second round stay missing, a few in ten thousand. Queries of the first round are the same with and without a second.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.shared import Shared
 
 from smar_core.config import SyntheticConfig
-from smar_core.data.beam_runner import pack, unpack
+from smar_core.data.beam_runner import COUNTS, pack, unpack
 from smar_core.data.matched import QueryProfile, count_fields, draw_matched, field_of_words
 from smar_core.data.substrings import ITEM_WORDS, Allocation, ItemWords, Substring, WordIndex, draw_substrings
 from smar_core.schemas import SYNTHETIC
@@ -36,7 +36,8 @@ class SecondRound:
 
 
 class DrawQueries(beam.DoFn):
-    """(shard, packed item words) -> (shard, packed queries); tag "tally": (draws lost by items that gave some, barren items).
+    """(shard, packed item words) -> (shard, packed queries); tags: "tally" (draws lost by items that
+    gave some, barren items) and ``COUNTS``.
 
     Args:
         config: What a query may look like.
@@ -72,20 +73,21 @@ class DrawQueries(beam.DoFn):
         rows = pa.concat_tables([ITEM_WORDS.empty_table(), *(unpack(p) for p in packed if p)]).sort_by("item_id")
         found: list[dict[str, Any]] = []
         num_lost, barren = 0, []
+        counts: Counter[str] = Counter()
         for row in rows.to_pylist():
             item = ItemWords(row["item_id"], tuple(row["words"]), row["num_title_words"], row["num_brand_words"])
             draws = self._draws_of(item.item_id, second)
             queries = [query for query in self._draw(item, draws, index) if query is not None]
             kept = [vars(query) | {"item_id": item.item_id} for query in queries if query.query not in held_out]
-            Metrics.counter("synthetic", "num_given_up").inc(len(draws) - len(queries))
-            Metrics.counter("synthetic", "num_dropped_held_out").inc(len(queries) - len(kept))
-            _count_words(kept, item)
+            counts.update(num_given_up=len(draws) - len(queries), num_dropped_held_out=len(queries) - len(kept))
+            counts.update(_count_words(kept, item))
             found += kept
             if kept or not draws:
                 num_lost += len(draws) - len(kept)
             else:
                 barren.append(item.item_id)
         yield TaggedOutput("tally", (num_lost, barren))
+        yield from (TaggedOutput(COUNTS, count) for count in counts.items())
         yield shard, pack(pa.Table.from_pylist(found, SYNTHETIC))
 
     def _draws_of(self, item_id: str, second: SecondRound | None) -> range:
@@ -122,9 +124,8 @@ def plan_second_round(
     return SecondRound(Allocation.spread(num_queries, [i for i in item_ids if i not in barren], seed), barren)
 
 
-def _count_words(queries: Sequence[Mapping[str, Any]], item: ItemWords) -> None:
-    """Count the words of an item's queries by the field that has them, for the drift report."""
+def _count_words(queries: Sequence[Mapping[str, Any]], item: ItemWords) -> dict[str, int]:
+    """Return the number of words of an item's queries by the field that has them, for the drift report."""
     field_of_word = field_of_words(item)
     words = (word for query in queries for word in query["query"].split())
-    for field, count in count_fields(words, field_of_word).items():
-        Metrics.counter("synthetic", f"num_words_{field}").inc(count)
+    return {f"num_words_{field}": count for field, count in count_fields(words, field_of_word).items()}

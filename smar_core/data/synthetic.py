@@ -1,5 +1,6 @@
 """The second stage: synthetic queries for every item by Random Substring Retrieval, and how far they are from true ones."""
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from tokenizers import Tokenizer
 
 from smar_core.artifact import Artifact, create_artifact, table_files, write_json
 from smar_core.config import BeamConfig, SyntheticConfig
-from smar_core.data.beam_runner import pack, run_pipeline, shard_of, unpack, watch_files
+from smar_core.data.beam_runner import COUNTS, pack, read_counts, run_pipeline, shard_of, unpack, watch_files, write_counts
 from smar_core.data.drift import compare_queries
+from smar_core.data.exchange import check_shared, open_exchange
+from smar_core.data.filesystems import open_stored
 from smar_core.data.matched import ELSEWHERE, FIELDS, QueryProfile
 from smar_core.data.rounds import DrawQueries, plan_second_round
 from smar_core.data.substrings import ITEM_WORDS, Allocation, ItemWords
@@ -56,14 +59,13 @@ def generate_synthetic_queries(
 
     with create_artifact(output, "synthetic", config_digest=context.config_digest, parents=context.parents):
 
-        def build(pipeline: beam.Pipeline) -> None:
+        def build(pipeline: beam.Pipeline, files: list[str], place: str, notes: str) -> None:
             shards = pipeline | "shards" >> beam.Create([(shard, b"") for shard in range(config.num_shards)])
-            files = [str(path) for path in table_files(items.path, "items")]
             words = (
                 pipeline
                 | "files" >> beam.Create(files)
                 | "spread files" >> beam.Reshuffle()
-                | "split texts" >> beam.Map(_split_texts)
+                | "split texts" >> beam.Map(_split_texts, notes)
             )
             catalogue = beam.pvalue.AsList(words)
             excluded = beam.pvalue.AsSingleton(pipeline | "held-out queries" >> beam.Create([pack(held_out)]))
@@ -72,7 +74,7 @@ def generate_synthetic_queries(
                 | "words and shards" >> beam.Flatten()
                 | "group" >> beam.GroupByKey()
             )
-            drawn = grouped | "draw" >> beam.ParDo(draw, catalogue, excluded).with_outputs("tally", main="queries")
+            drawn = grouped | "draw" >> beam.ParDo(draw, catalogue, excluded).with_outputs("tally", COUNTS, main="queries")
             second = (
                 drawn.tally
                 | "all tallies" >> beam.combiners.ToList()
@@ -80,16 +82,24 @@ def generate_synthetic_queries(
             )
             topped = grouped | "draw second round" >> beam.ParDo(
                 draw, catalogue, excluded, beam.pvalue.AsSingleton(second)
-            ).with_outputs("tally", main="queries")
+            ).with_outputs("tally", COUNTS, main="queries")
             _ = (
                 (drawn.queries, topped.queries)
                 | "both rounds" >> beam.Flatten()
                 | "queries by shard" >> beam.GroupByKey()
-                | "write" >> beam.Map(_write_shard, str(output), config.num_shards)
+                | "write" >> beam.Map(_write_shard, place, config.num_shards)
             )
+            write_counts((drawn[COUNTS], topped[COUNTS]), notes)
 
-        with watch_files([output], config.num_shards, "queries", context.progress):
-            counters = run_pipeline(build, runner, context.work / "generate_synthetic_queries" / "workers.log")
+        scratch = context.work / "generate_synthetic_queries"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        with open_exchange(runner, scratch) as exchange:
+            files, place = [exchange.lend(path) for path in table_files(items.path, "items")], exchange.output(output)
+            with watch_files([place], config.num_shards, "queries", context.progress):
+                run_pipeline(lambda pipeline: build(pipeline, files, place, exchange.notes), runner, scratch / "workers.log")
+            exchange.fetch()
+            counters = read_counts(exchange.notes)
         context.progress.update("drift", 0, 1)
         figures = _summarise(output, num_requested, counters)
         report = compare_queries(
@@ -117,9 +127,11 @@ def _profile(items: Artifact, clicks: Artifact, max_words: int) -> QueryProfile:
     return QueryProfile.of(((q, words_of[i]) for q, i in zip(queries, ids, strict=True)), max_words)
 
 
-def _split_texts(path: str) -> bytes:
+def _split_texts(path: str, notes: str) -> bytes:
     """Read a shard of the catalogue and return its words, packed."""
-    rows = pq.read_table(path, columns=["item_id", "title", "brand", "category"]).to_pylist()
+    check_shared(notes)
+    with open_stored(path) as handle:
+        rows = pq.read_table(handle, columns=["item_id", "title", "brand", "category"]).to_pylist()
     return pack(pa.Table.from_pylist([vars(ItemWords.of(**row)) for row in rows], ITEM_WORDS))
 
 
@@ -130,10 +142,10 @@ def _partition_items(packed: bytes, num_shards: int) -> Iterator[tuple[int, byte
         yield shard, pack(table.filter(pc.equal(shards, shard)))
 
 
-def _write_shard(element: tuple[int, Iterable[bytes]], path: str, num_shards: int) -> None:
+def _write_shard(element: tuple[int, Iterable[bytes]], place: str, num_shards: int) -> None:
     shard, packed = element
     table = pa.concat_tables([unpack(p) for p in packed]).sort_by([("item_id", "ascending"), ("draw", "ascending")])
-    write_parquet(table, SYNTHETIC, Path(path) / shard_name("synthetic", shard, num_shards))
+    write_parquet(table, SYNTHETIC, f"{place}/{shard_name('synthetic', shard, num_shards)}")
 
 
 def _summarise(output: Path, num_requested: int, counters: Mapping[str, int]) -> dict[str, float]:
