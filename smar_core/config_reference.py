@@ -13,7 +13,7 @@ from typing import Any, Literal, Union
 
 from pydantic.fields import FieldInfo
 
-from smar_core.config import PRESETS, STAGE_SECTIONS, PipelineConfig, Section, load_config
+from smar_core.config import PRESETS, REFRESH_STAGE_SECTIONS, STAGE_SECTIONS, PipelineConfig, Section, load_config
 
 _HEAD = """# Configuration
 
@@ -37,7 +37,7 @@ def _sections() -> Iterator[str]:
     for name, section_field in PipelineConfig.model_fields.items():
         model = section_field.annotation
         assert isinstance(model, type) and issubclass(model, Section)
-        readers = [f"`{stage}`" for stage, sections in STAGE_SECTIONS.items() if name in sections]
+        readers = [f"`{stage}`" for stage, sections in (STAGE_SECTIONS | REFRESH_STAGE_SECTIONS).items() if name in sections]
         yield f"## {name}\n"
         yield f"{_first_sentence(model)} Read by: {', '.join(readers) or _OTHER_READERS[name]}.\n"
         yield f"| key | kind | {' | '.join(PRESETS)} | meaning |"

@@ -74,6 +74,14 @@ QRELS = _table(
 )
 """Relevance by clicks of the validation and test days."""
 
+REFERENCE = _table(
+    ("query_id", pa.string()),
+    ("query", pa.string()),  # normalised
+    ("item_id", pa.string()),  # in the champion's catalogue or the new one
+    ("num_clicks", pa.int32()),
+)
+"""Clicks of reference queries, all of one log: nothing is trained on them, so they have no split."""
+
 REJECTS = _table(
     ("source", pa.string()),  # items | clicks | images: one picture of an item, which itself stays
     ("file", pa.string()),  # path of the file below the folder that was given; the file's own name if it was given itself
@@ -201,6 +209,8 @@ KINDS: Mapping[str, Kind] = {
         ("bundle.json", "tokenizer.json", "query_tower/config.json", "query_tower/model.safetensors", "gate/gate.json"),
     ),
     "evaluation": Kind({"per_query": PER_QUERY, "slices": SLICES}, ("scores.json", "page.html")),
+    "reference": Kind({"reference": REFERENCE}, ("statistics.json",)),
+    "decision": Kind({"per_query": PER_QUERY}, ("decision.json", "page.html")),
     "trial": Kind(files=("evidence.json", "queries.json")),
     "experiment": Kind(files=("experiment.json", "report.html", "table.md")),
 }

@@ -8,14 +8,17 @@ from smar_core.config.cluster import ClusterConfig
 from smar_core.config.data import BeamConfig, PrepareConfig, SyntheticConfig
 from smar_core.config.loading import PRESETS, VARIANTS, load_config, override_config, parse_config
 from smar_core.config.model import TEMPERATURE_RANGE, Fusion, GateConfig, LossConfig, ModelConfig
-from smar_core.config.pipeline import RUN_SECTIONS, STAGE_SECTIONS, PipelineConfig
+from smar_core.config.pipeline import REFRESH_SECTIONS, REFRESH_STAGE_SECTIONS, RUN_SECTIONS, STAGE_SECTIONS, PipelineConfig
 from smar_core.config.platform import RuntimeConfig, TrackingConfig
+from smar_core.config.promotion import PromotionConfig
 from smar_core.config.results import EvaluateConfig, ExportConfig
 from smar_core.config.section import ItemTower, Section, Tower
 from smar_core.config.training import FinetuneConfig, OptimiserConfig, PretrainConfig
 
 __all__ = [
     "PRESETS",
+    "REFRESH_SECTIONS",
+    "REFRESH_STAGE_SECTIONS",
     "RUN_SECTIONS",
     "STAGE_SECTIONS",
     "TEMPERATURE_RANGE",
@@ -34,6 +37,7 @@ __all__ = [
     "PipelineConfig",
     "PrepareConfig",
     "PretrainConfig",
+    "PromotionConfig",
     "RuntimeConfig",
     "Section",
     "SyntheticConfig",

@@ -8,6 +8,7 @@ from smar_core.config.cluster import ClusterConfig
 from smar_core.config.data import BeamConfig, PrepareConfig, SyntheticConfig
 from smar_core.config.model import GateConfig, LossConfig, ModelConfig
 from smar_core.config.platform import RuntimeConfig, TrackingConfig
+from smar_core.config.promotion import PromotionConfig
 from smar_core.config.results import EvaluateConfig, ExportConfig
 from smar_core.config.section import Section
 from smar_core.config.training import FinetuneConfig, PretrainConfig
@@ -25,6 +26,7 @@ class PipelineConfig(Section):
     finetune: FinetuneConfig = FinetuneConfig()
     export: ExportConfig = ExportConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    promotion: PromotionConfig = PromotionConfig()
     tracking: TrackingConfig = TrackingConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     beam: BeamConfig = BeamConfig()
@@ -93,8 +95,11 @@ class PipelineConfig(Section):
                 )
 
 
-RUN_SECTIONS = tuple(name for name in PipelineConfig.model_fields if name != "cluster")
-"""Sections that a run is told, as parameters of its pipeline; ``cluster`` shapes the compiled pipeline itself."""
+RUN_SECTIONS = tuple(name for name in PipelineConfig.model_fields if name not in {"cluster", "promotion"})
+"""Sections that a training is told, as parameters of its pipeline; ``cluster`` shapes the compiled pipeline itself."""
+
+REFRESH_SECTIONS = ("prepare", "export", "evaluate", "promotion", "tracking", "runtime", "beam")
+"""Sections that a refresh is told."""
 
 STAGE_SECTIONS: Mapping[str, tuple[str, ...]] = {
     "prepare_data": ("prepare", "beam", "runtime"),
@@ -105,4 +110,11 @@ STAGE_SECTIONS: Mapping[str, tuple[str, ...]] = {
     "export_embeddings": ("export", "runtime"),
     "evaluate": ("evaluate", "runtime"),
 }
-"""Sections that each stage, in the order in which they run, is handed."""
+"""Sections that each stage of a training, in the order in which they run, is handed."""
+
+REFRESH_STAGE_SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "prepare_refresh": ("prepare", "beam", "runtime"),
+    "export_embeddings": ("export", "runtime"),
+    "decide_promotion": ("promotion", "evaluate", "runtime"),
+}
+"""Sections that each stage of a refresh is handed."""

@@ -15,7 +15,7 @@ from smar_core.experiments.records import Record
 TRIAL_SECTIONS = ("synthetic", "model", "loss", "pretrain", "gate", "finetune", "export")
 """Config sections in which trials may differ."""
 
-SHARED_SECTIONS = ("prepare", "beam", "evaluate", "tracking", "runtime", "cluster")
+SHARED_SECTIONS = ("prepare", "beam", "evaluate", "tracking", "runtime", "promotion", "cluster")
 """Config sections that all trials of an experiment have in common."""
 
 SEEDED_SECTIONS = ("pretrain", "gate", "finetune")

@@ -3,7 +3,16 @@ import itertools
 import pytest
 from pydantic import ValidationError
 
-from smar_core.config import PRESETS, STAGE_SECTIONS, VARIANTS, PipelineConfig, load_config, override_config, parse_config
+from smar_core.config import (
+    PRESETS,
+    REFRESH_STAGE_SECTIONS,
+    STAGE_SECTIONS,
+    VARIANTS,
+    PipelineConfig,
+    load_config,
+    override_config,
+    parse_config,
+)
 from smar_core.config.ignored import RULES
 from smar_core.errors import UserError
 
@@ -204,5 +213,5 @@ def test_unknown_keys_in_nested_values_are_refused() -> None:
 
 
 def test_every_section_but_tracking_and_cluster_belongs_to_a_stage() -> None:
-    used = {section for sections in STAGE_SECTIONS.values() for section in sections}
+    used = {section for sections in (STAGE_SECTIONS | REFRESH_STAGE_SECTIONS).values() for section in sections}
     assert used == PipelineConfig.model_fields.keys() - {"tracking", "cluster"}
