@@ -3,9 +3,10 @@
 from kfp import dsl
 
 from components.image import IMAGE
+from components.trainjob import PASSTHROUGHS
 
 
-@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False, task_config_passthroughs=PASSTHROUGHS)
 def finetune(
     items: dsl.Input[dsl.Dataset],
     clicks: dsl.Input[dsl.Dataset],
@@ -17,6 +18,8 @@ def finetune(
     finetune_section: str,
     runtime: str,
     code_digest: str,
+    task_config: dsl.TaskConfig,
+    workspace: str = "",
 ) -> None:
     """Fine-tune the towers on clicks, each pair weighted by its query's P(q).
 
@@ -31,8 +34,11 @@ def finetune(
         finetune_section: Config section ``finetune`` as JSON.
         runtime: Config section ``runtime`` as JSON.
         code_digest: Digest of the code that runs here, for the cache.
+        task_config: What the pod was given, which Kubeflow puts in; the pods of a TrainJob are given the same.
+        workspace: Folder of a volume that outlives this try of the stage, for its checkpoints; "" for none.
     """
     from components.stage import open_stage
+    from components.trainjob import trainjobs
     from smar_core.config import FinetuneConfig, LossConfig, RuntimeConfig
 
     with open_stage(
@@ -42,6 +48,7 @@ def finetune(
         sections={"loss": loss_section, "finetune": finetune_section, "runtime": runtime},
         metrics=metrics,
         code_digest=code_digest,
+        workspace=workspace,
     ) as stage:
         from smar_core.training.finetune import finetune as train
 
@@ -55,4 +62,5 @@ def finetune(
             stage.section(FinetuneConfig),
             stage.section(RuntimeConfig),
             stage.context,
+            trainjobs(task_config),
         )

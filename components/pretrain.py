@@ -3,9 +3,10 @@
 from kfp import dsl
 
 from components.image import IMAGE
+from components.trainjob import PASSTHROUGHS
 
 
-@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+@dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False, task_config_passthroughs=PASSTHROUGHS)
 def pretrain(
     items: dsl.Input[dsl.Dataset],
     clicks: dsl.Input[dsl.Dataset],
@@ -18,6 +19,8 @@ def pretrain(
     pretrain_section: str,
     runtime: str,
     code_digest: str,
+    task_config: dsl.TaskConfig,
+    workspace: str = "",
 ) -> None:
     """Train the four towers on clicks and synthetic queries.
 
@@ -33,8 +36,11 @@ def pretrain(
         pretrain_section: Config section ``pretrain`` as JSON.
         runtime: Config section ``runtime`` as JSON.
         code_digest: Digest of the code that runs here, for the cache.
+        task_config: What the pod was given, which Kubeflow puts in; the pods of a TrainJob are given the same.
+        workspace: Folder of a volume that outlives this try of the stage, for its checkpoints; "" for none.
     """
     from components.stage import open_stage
+    from components.trainjob import trainjobs
     from smar_core.config import LossConfig, ModelConfig, PretrainConfig, RuntimeConfig
 
     with open_stage(
@@ -44,6 +50,7 @@ def pretrain(
         sections={"model": model_section, "loss": loss_section, "pretrain": pretrain_section, "runtime": runtime},
         metrics=metrics,
         code_digest=code_digest,
+        workspace=workspace,
     ) as stage:
         from smar_core.training.pretrain import pretrain as train
 
@@ -58,4 +65,5 @@ def pretrain(
             stage.section(PretrainConfig),
             stage.section(RuntimeConfig),
             stage.context,
+            trainjobs(task_config),
         )

@@ -117,6 +117,7 @@ def open_stage(
     metrics: Any,
     code_digest: str,
     files: Mapping[str, str] | None = None,
+    workspace: str = "",
 ) -> Iterator[Stage]:
     """Open a stage, let the block run it, and close it.
 
@@ -128,6 +129,7 @@ def open_stage(
         metrics: Kubeflow's Metrics output.
         code_digest: Digest of the stage's code, part of the key of its work folder.
         files: Digest of each input file, by name; "" where there is none.
+        workspace: Folder in which the stage's work folder is kept where there is no store; "" for none.
 
     Raises:
         ArtifactError: An input or an output is not a complete, unaltered artifact of its kind.
@@ -148,7 +150,7 @@ def open_stage(
         parents = {n: digest for n, digest in (files or {}).items() if digest} | {n: a.digest for n, a in opened.items()}
         config_digest = digest_sections(parsed)
         key = digest_json({"stage": name, "parents": parents, "config": config_digest, "code": code_digest})
-        work = around.work_folder(key)
+        work = around.work_folder(key, workspace)
         paths = {n: Path(artifact.path) for n, artifact in outputs.items()}
         context = StageContext(config_digest=config_digest, work=work, parents=parents, progress=side.progress())
         stage = Stage(name, opened, paths, context, parsed)

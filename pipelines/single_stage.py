@@ -132,9 +132,13 @@ def _check_artifacts(artifacts: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _parameters(component: Any, stage: str, record: results.RunRecord, config: PipelineConfig) -> dict[str, str]:
-    """Return the component's parameters: named as the pipeline's, some with ``_section`` or ``_path`` behind."""
+    """Return the component's parameters: named as the pipeline's, some with ``_section`` or ``_path`` behind.
+
+    Optional ones are those that only a cluster fills.
+    """
     sections = {name: getattr(config, name).model_dump_json() for name in PipelineConfig.model_fields}
-    names = [name for name in component.component_spec.inputs if name not in ARTIFACT_KINDS]
+    inputs = component.component_spec.inputs
+    names = [name for name in inputs if name not in ARTIFACT_KINDS and not inputs[name].optional]
     digests = {f"{name}_digest": _digest_now(record.arguments[name]) for name in INPUT_FILES if f"{name}_digest" in names}
     code = code_digest(f"components.{stage}")
     code = pretrain_key(code, config.model) if stage == "pretrain" else code

@@ -56,6 +56,7 @@ def add_training_stages(
             pretrain_section=sections["pretrain"],
             runtime=runtime,
             code_digest=code["pretrain"],
+            workspace=placement.workspace,
         )
     ).outputs
     gated = placement.place(
@@ -76,6 +77,7 @@ def add_training_stages(
             finetune_section=sections["finetune"],
             runtime=runtime,
             code_digest=code["finetune"],
+            workspace=placement.workspace,
         )
     ).outputs
     exported = placement.place(
