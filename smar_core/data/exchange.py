@@ -130,8 +130,12 @@ def check_shared(notes: str) -> None:
     Raises:
         RuntimeError: It does not; ``run_pipeline`` knows it by its message.
     """
-    if not exists(f"{notes}/{_TOKEN}"):
-        raise RuntimeError(f"{NOT_SHARED} on worker {platform.node()}")
+    try:
+        why = "" if exists(f"{notes}/{_TOKEN}") else "it is not there"
+    except FILE_ERRORS as error:
+        why = first_line(error)
+    if why:
+        raise RuntimeError(f"{NOT_SHARED} on worker {platform.node()}: {why}")
 
 
 def not_shared(runner: BeamConfig) -> UserError:
