@@ -37,6 +37,9 @@ KINDS: Mapping[str, Kind] = {
 RUN_ID_LABEL = "metadata.labels['pipeline/runid']"
 """Where a pod knows the id of its pipeline run."""
 
+PART_OF_LABEL = ("app.kubernetes.io/part-of", "smar")
+"""Label of every pod, by which the network policies of manifests/ know it."""
+
 _MEMORY_BACKED = "Memory"
 
 
@@ -113,9 +116,11 @@ def _set_retries(task: PipelineTask, cluster: ClusterConfig) -> None:
 
 
 def _set_pod(task: PipelineTask, kind: Kind, cluster: ClusterConfig) -> None:
-    """Set how the image is pulled, the volumes, the time limit and the nodes."""
+    """Set whose pod it is, how the image is pulled, the volumes, the time limit and the nodes."""
     from kfp import kubernetes
 
+    kubernetes.add_pod_label(task, *PART_OF_LABEL)
+    kubernetes.set_security_context(task, run_as_non_root=True)
     kubernetes.set_image_pull_policy(task, cluster.image_pull_policy)
     if cluster.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, list(cluster.image_pull_secrets))
