@@ -5,8 +5,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,12 @@ class Shop:
     Attributes:
         folder: Where ``smar`` is started; holds ``.smar`` and ``mlflow.db``.
         data: Folder of items.parquet, clicks.parquet and judgments.parquet.
+        environment: Variables that ``smar`` is given beside those of the tests.
     """
 
     folder: Path
     data: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def run_arguments(self, out: str, *more: str, settings: Sequence[str] = SETTINGS) -> list[str]:
         """Return the arguments of ``smar run`` on the data."""
@@ -64,7 +66,7 @@ class Shop:
         return subprocess.Popen(
             [sys.executable, "-P", "-c", PROGRAM, *arguments],
             cwd=self.folder,
-            env=environment,
+            env={**environment, **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
