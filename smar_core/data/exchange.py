@@ -76,7 +76,9 @@ class Exchange:
             UserError: A shard is missing there.
         """
         for place, folder in self._outputs.items():
-            files = list_files(place)
+            files = list_files(place) if exists(place) else {}
+            if not files:
+                raise UserError("no shard came to beam.shared_folder", _REMEDY)
             found = Counter(match.groups() for name in files if (match := _SHARD.fullmatch(name)))
             for (table, total), count in found.items():
                 if count < int(total):

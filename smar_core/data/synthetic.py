@@ -1,8 +1,9 @@
 """The second stage: synthetic queries for every item by Random Substring Retrieval, and how far they are from true ones."""
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
@@ -17,7 +18,7 @@ from smar_core.data.drift import compare_queries
 from smar_core.data.exchange import check_shared, open_exchange
 from smar_core.data.filesystems import open_stored
 from smar_core.data.matched import ELSEWHERE, FIELDS, QueryProfile
-from smar_core.data.rounds import DrawQueries, plan_second_round
+from smar_core.data.rounds import DrawQueries, SecondRound, plan_second_round
 from smar_core.data.substrings import ITEM_WORDS, Allocation, ItemWords
 from smar_core.data.tables import shard_name, write_parquet
 from smar_core.schemas import SYNTHETIC
@@ -56,48 +57,21 @@ def generate_synthetic_queries(
     first = Allocation.spread(num_requested, item_ids, config.seed)
     profile = _profile(items, clicks, config.max_words)
     draw = DrawQueries(config, profile, first, items.counts["items"])
+    scratch = context.work / "generate_synthetic_queries"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
 
     with create_artifact(output, "synthetic", config_digest=context.config_digest, parents=context.parents):
-
-        def build(pipeline: beam.Pipeline, files: list[str], place: str, notes: str) -> None:
-            shards = pipeline | "shards" >> beam.Create([(shard, b"") for shard in range(config.num_shards)])
-            words = (
-                pipeline
-                | "files" >> beam.Create(files)
-                | "spread files" >> beam.Reshuffle()
-                | "split texts" >> beam.Map(_split_texts, notes)
-            )
-            catalogue = beam.pvalue.AsList(words)
-            excluded = beam.pvalue.AsSingleton(pipeline | "held-out queries" >> beam.Create([pack(held_out)]))
-            grouped = (
-                (words | "by shard" >> beam.FlatMap(_partition_items, config.num_shards), shards)
-                | "words and shards" >> beam.Flatten()
-                | "group" >> beam.GroupByKey()
-            )
-            drawn = grouped | "draw" >> beam.ParDo(draw, catalogue, excluded).with_outputs("tally", COUNTS, main="queries")
-            second = (
-                drawn.tally
-                | "all tallies" >> beam.combiners.ToList()
-                | "plan second round" >> beam.Map(plan_second_round, item_ids, num_requested, config.seed)
-            )
-            topped = grouped | "draw second round" >> beam.ParDo(
-                draw, catalogue, excluded, beam.pvalue.AsSingleton(second)
-            ).with_outputs("tally", COUNTS, main="queries")
-            _ = (
-                (drawn.queries, topped.queries)
-                | "both rounds" >> beam.Flatten()
-                | "queries by shard" >> beam.GroupByKey()
-                | "write" >> beam.Map(_write_shard, place, config.num_shards)
-            )
-            write_counts((drawn[COUNTS], topped[COUNTS]), notes)
-
-        scratch = context.work / "generate_synthetic_queries"
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
         with open_exchange(runner, scratch) as exchange:
-            files, place = [exchange.lend(path) for path in table_files(items.path, "items")], exchange.output(output)
-            with watch_files([place], config.num_shards, "queries", context.progress):
-                run_pipeline(lambda pipeline: build(pipeline, files, place, exchange.notes), runner, scratch / "workers.log")
+            # In files, since a pipeline holds no data itself: cluster runners take one of a few megabytes at most.
+            held_out_file = scratch / "held_out_queries.arrow"
+            held_out_file.write_bytes(pack(held_out))
+            words = [exchange.lend(path) for path in table_files(items.path, "items")]
+            places = _Places(words, exchange.lend(held_out_file), exchange.output(output), exchange.notes)
+            with watch_files([places.output], config.num_shards, "queries", context.progress):
+                run_pipeline(
+                    lambda pipeline: _build(pipeline, places, draw, num_requested, config), runner, scratch / "workers.log"
+                )
             exchange.fetch()
             counters = read_counts(exchange.notes)
         context.progress.update("drift", 0, 1)
@@ -114,6 +88,58 @@ def generate_synthetic_queries(
     return {name: float(value) for name, value in figures.items()} | (
         {} if divergence is None else {"token_jensen_shannon": divergence}
     )
+
+
+class _Places(NamedTuple):
+    """Where workers find and write what, as paths or URIs.
+
+    Attributes:
+        items: Files of the catalogue.
+        held_out: File of the queries that must not be drawn.
+        output: Folder of the synthetic queries.
+        notes: Folder of the exchange's notes.
+    """
+
+    items: list[str]
+    held_out: str
+    output: str
+    notes: str
+
+
+def _build(pipeline: beam.Pipeline, places: _Places, draw: DrawQueries, num_requested: int, config: SyntheticConfig) -> None:
+    """Add every transform to the pipeline."""
+    shards = pipeline | "shards" >> beam.Create([(shard, b"") for shard in range(config.num_shards)])
+    words = (
+        pipeline
+        | "files" >> beam.Create(places.items)
+        | "spread files" >> beam.Reshuffle()
+        | "split texts" >> beam.Map(_split_texts, places.notes)
+    )
+    catalogue = beam.pvalue.AsList(words)
+    held_out = beam.pvalue.AsSingleton(
+        pipeline | "file of held-out queries" >> beam.Create([places.held_out]) | "held-out queries" >> beam.Map(_read_bytes)
+    )
+    grouped = (
+        (words | "by shard" >> beam.FlatMap(_partition_items, config.num_shards), shards)
+        | "words and shards" >> beam.Flatten()
+        | "group" >> beam.GroupByKey()
+    )
+    drawn = grouped | "draw" >> beam.ParDo(draw, catalogue, held_out).with_outputs("tally", COUNTS, main="queries")
+    second = (
+        drawn.tally
+        | "all tallies" >> beam.combiners.ToList()
+        | "plan second round" >> beam.Map(_plan_second_round, catalogue, num_requested, config.seed)
+    )
+    topped = grouped | "draw second round" >> beam.ParDo(draw, catalogue, held_out, beam.pvalue.AsSingleton(second)).with_outputs(
+        "tally", COUNTS, main="queries"
+    )
+    _ = (
+        (drawn.queries, topped.queries)
+        | "both rounds" >> beam.Flatten()
+        | "queries by shard" >> beam.GroupByKey()
+        | "write" >> beam.Map(_write_shard, places.output, config.num_shards)
+    )
+    write_counts((drawn[COUNTS], topped[COUNTS]), places.notes)
 
 
 def _profile(items: Artifact, clicks: Artifact, max_words: int) -> QueryProfile:
@@ -133,6 +159,18 @@ def _split_texts(path: str, notes: str) -> bytes:
     with open_stored(path) as handle:
         rows = pq.read_table(handle, columns=["item_id", "title", "brand", "category"]).to_pylist()
     return pack(pa.Table.from_pylist([vars(ItemWords.of(**row)) for row in rows], ITEM_WORDS))
+
+
+def _read_bytes(path: str) -> bytes:
+    with open_stored(path) as handle:
+        return handle.read()
+
+
+def _plan_second_round(
+    tallies: Sequence[tuple[int, list[str]]], catalogue: Sequence[bytes], num_requested: int, seed: int
+) -> SecondRound:
+    item_ids = [item_id for packed in catalogue for item_id in unpack(packed)["item_id"].to_pylist()]
+    return plan_second_round(tallies, item_ids, num_requested, seed)
 
 
 def _partition_items(packed: bytes, num_shards: int) -> Iterator[tuple[int, bytes]]:

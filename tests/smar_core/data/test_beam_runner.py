@@ -17,7 +17,7 @@ from smar_core.artifact import open_artifact
 from smar_core.config import BeamConfig
 from smar_core.data.beam_runner import read_counts, run_pipeline, write_counts
 from smar_core.data.exchange import check_shared, open_exchange
-from smar_core.data.filesystems import create_file, exists
+from smar_core.data.filesystems import create_file, list_files
 from smar_core.data.prepare import prepare_data
 from smar_core.data.sources import PrepareOutputs, Sources
 from smar_core.data.synthetic import generate_synthetic_queries
@@ -103,7 +103,8 @@ def test_both_stages_give_the_same_artifacts_on_workers_elsewhere(
     assert tokenizer.digest == prepared.tokenizer.digest
     assert rejects.digest == prepared.rejects.digest
     assert open_artifact(tmp_path / "synthetic", "synthetic").digest == prepared.synthetic.digest
-    assert not exists(f"{bucket}/exchange")
+    with pytest.raises(UserError, match="does not exist"):
+        list_files(f"{bucket}/exchange")
 
 
 def test_a_worker_that_does_not_see_the_shared_folder_is_a_users_error(
