@@ -95,7 +95,7 @@ class TrainJobs:
         logging.getLogger("kubeflow.trainer").setLevel(logging.ERROR)
         shared = share(job, self.task)
         with _end_on_signal(), _explain_refusals():
-            client = TrainerClient(self.kubernetes or _by_service_account())
+            client = TrainerClient(self.kubernetes or by_service_account())
             pod = OwnPod.of(client.backend.core_api.read_namespaced_pod(self.pod_name, client.backend.namespace))
             name, training = trainjob_name(shared, pod), _find_runtime(client)
             _remove(client, name)
@@ -132,8 +132,8 @@ class TrainJobs:
         return str(ended.status)
 
 
-def _by_service_account() -> "KubernetesBackendConfig":
-    """Reach the API server as a pod does; reads are tried again, so that a moment without network does not end a training."""
+def by_service_account() -> "KubernetesBackendConfig":
+    """Return how a pod reaches the API server; reads are tried again: a moment without network must not end a training."""
     from kubeflow.common.types import KubernetesBackendConfig
     from kubernetes.client import Configuration
     from kubernetes.config import load_incluster_config

@@ -91,6 +91,7 @@ def request(name: str, job: Job, runtime: RuntimeConfig, task: dsl.TaskConfig, p
     from kubeflow.trainer.options import ActiveDeadlineSeconds, Labels, Name, TrainerArgs, TrainerCommand
 
     resources = task.resources or {}
+    labels = {"app.kubernetes.io/part-of": "smar", "app.kubernetes.io/component": job.stage, _RUN_LABEL: pod.run_id}
     return {
         "trainer": CustomTrainerContainer(
             image=pod.image,
@@ -100,11 +101,11 @@ def request(name: str, job: Job, runtime: RuntimeConfig, task: dsl.TaskConfig, p
         ),
         "options": [
             Name(name),
-            Labels({"app.kubernetes.io/part-of": "smar", "app.kubernetes.io/component": job.stage, _RUN_LABEL: pod.run_id}),
+            Labels(labels),
             TrainerCommand(["python3"]),
             TrainerArgs(torchrun_arguments(job, runtime.num_processes_per_node)),
             ActiveDeadlineSeconds(limit_seconds),
-            _patch(task, pod),
+            _patch(task, pod, labels),
         ],
     }
 
@@ -114,8 +115,8 @@ def _variables(env: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return {item["name"]: item["value"] for item in env if "value" in item and not item["name"].startswith(_RESERVED)}
 
 
-def _patch(task: dsl.TaskConfig, pod: OwnPod) -> Any:
-    """Return what is laid over the runtime's pods: volumes, nodes, rights."""
+def _patch(task: dsl.TaskConfig, pod: OwnPod, labels: dict[str, str]) -> Any:
+    """Return what is laid over the runtime's pods: volumes, nodes, rights, and the labels by which policies know them."""
     from kubeflow.trainer.options import kubernetes as options
 
     volumes, mounts = _claims(task)
@@ -131,7 +132,8 @@ def _patch(task: dsl.TaskConfig, pod: OwnPod) -> Any:
         affinity=task.affinity,
         tolerations=task.tolerations,
     )
-    template = options.JobTemplatePatch(spec=options.JobSpecPatch(template=options.PodTemplatePatch(spec=spec)))
+    pods = options.PodTemplatePatch(metadata={"labels": labels}, spec=spec)
+    template = options.JobTemplatePatch(spec=options.JobSpecPatch(template=pods))
     jobs = options.JobSetSpecPatch(replicated_jobs=[options.ReplicatedJobPatch(_NODE, template=template)])
     return options.RuntimePatch(options.TrainingRuntimeSpecPatch(template=options.JobSetTemplatePatch(spec=jobs)))
 

@@ -7,10 +7,18 @@ of a run, MLflow's address from a config map, secrets by name. All of them may b
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from kfp.dsl import WORKSPACE_PATH_PLACEHOLDER, KubernetesWorkspaceConfig, PipelineConfig, PipelineTask, WorkspaceConfig
+from kfp.dsl import (
+    WORKSPACE_PATH_PLACEHOLDER,
+    KubernetesWorkspaceConfig,
+    PipelineConfig,
+    PipelineTask,
+    TaskConfigField,
+    TaskConfigPassthrough,
+    WorkspaceConfig,
+)
 
 from components.surroundings import EXPERIMENT, PIPELINE_RUN_ID, TRACKING_URI
 from smar_core.config import ClusterConfig
@@ -66,6 +74,8 @@ class Placement:
         if self.cluster is not None:
             kind = KINDS.get(task.component_spec.name, "other")
             _set_resources(task, kind, self.cluster)
+            if self.cluster.training_pods == "trainjob":
+                _leave_resources_to_trainjob(task)
             _set_retries(task, self.cluster)
             _set_pod(task, kind, self.cluster)
             _set_environment(task, self.cluster)
@@ -103,6 +113,16 @@ def _set_resources(task: PipelineTask, kind: Kind, cluster: ClusterConfig) -> No
     num_accelerators = _num_accelerators(kind, cluster)
     if num_accelerators:
         task.set_accelerator_type(cluster.accelerator).set_accelerator_limit(num_accelerators)
+
+
+def _leave_resources_to_trainjob(task: PipelineTask) -> None:
+    """Let a stage that can start a TrainJob hand its resources on without having them itself."""
+    passed = task.component_spec.task_config_passthroughs
+    if passed:
+        others = [one for one in passed if one.field != TaskConfigField.RESOURCES]
+        task.component_spec = replace(
+            task.component_spec, task_config_passthroughs=[*others, TaskConfigPassthrough(TaskConfigField.RESOURCES)]
+        )
 
 
 def _set_retries(task: PipelineTask, cluster: ClusterConfig) -> None:

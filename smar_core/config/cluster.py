@@ -39,6 +39,11 @@ class ClusterConfig(Section):
     training_num_cpus: Cpus = Field(2.0, description="of a training; runtime.num_threads use them")
     training_memory_gib: Positive = 8
     training_accelerators: Count = Field(0, description="accelerators of a training; runtime.num_processes use them")
+    training_pods: Literal["stage", "trainjob"] = Field(
+        "stage",
+        description="whose pods get what a training asks for: the stage's, and those of a TrainJob too; or a TrainJob's alone, "
+        "for runs with runtime.launcher trainjob, whose stage only waits",
+    )
     encoding_num_cpus: Cpus = Field(2.0, description="of export and evaluation, which encode the catalogue")
     encoding_memory_gib: Positive = 8
     encoding_accelerators: Count = Field(0, description="accelerators of export and evaluation")

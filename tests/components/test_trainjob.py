@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from kfp import dsl
 
-from components.trainjob import TrainJobs, trainjobs
+from components.trainjob import TrainJobs, by_service_account, trainjobs
 from smar_core.artifact import open_artifact
 from smar_core.config import LossConfig, ModelConfig, PretrainConfig, RuntimeConfig
 from smar_core.errors import EXIT_INTERRUPTED, DivergedError, UserError
-from smar_core.progress import SILENT
+from smar_core.progress import SILENT, FileProgress
 from smar_core.stage import StageContext
 from smar_core.training.job import Job
 from smar_core.training.pretrain import pretrain
@@ -93,6 +93,7 @@ class Trainer:
         self.end(name, pod, job)
 
     def end(self, name: str, pod: str, job: Job) -> None:
+        FileProgress(job.progress_file, job.stage).update("training", 2, 2, loss=0.5)
         Path(job.output).mkdir()
         (Path(job.output) / "weights").write_text(Path(job.inputs["items"][1], "rows").read_text())
         job.leave_figures({"loss": 0.5})
@@ -106,7 +107,11 @@ def test_trainjob_is_like_the_stages_own_pod(stub: StubKubernetes, launcher: Tra
     launcher.run(job, RUNTIME_OF_TWO, SILENT)
     (created,) = stub.created
     assert created["metadata"]["name"].startswith(NAME)
-    assert created["metadata"]["labels"]["pipeline/runid"] == "run-1"
+    assert created["metadata"]["labels"] == {
+        "app.kubernetes.io/part-of": "smar",
+        "app.kubernetes.io/component": "finetune",
+        "pipeline/runid": "run-1",
+    }
     spec = created["spec"]
     assert spec["runtimeRef"] == {"kind": "ClusterTrainingRuntime", "name": "torch-distributed"}
     limits = {"cpu": "4", "memory": "8Gi", "nvidia.com/gpu": "2"}
@@ -121,7 +126,9 @@ def test_trainjob_is_like_the_stages_own_pod(stub: StubKubernetes, launcher: Tra
     }
     (patch,) = spec["runtimePatches"]
     (node,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
-    pod = node["template"]["spec"]["template"]["spec"]
+    template = node["template"]["spec"]["template"]
+    assert template["metadata"]["labels"] == created["metadata"]["labels"]
+    pod = template["spec"]
     assert pod["nodeSelector"] == {"pool": "training"}
     assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
     assert pod["imagePullSecrets"] == [{"name": "registry-key"}]
@@ -146,11 +153,23 @@ def test_pods_keep_to_the_restricted_standard(stub: StubKubernetes, launcher: Tr
     }
 
 
-def test_log_is_printed_and_the_trainjob_removed(
+class Heard:
+    """Progress that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int, int, dict[str, float]]] = []
+
+    def update(self, phase: str, done: int, total: int, **figures: float) -> None:
+        self.told.append((phase, done, total, figures))
+
+
+def test_log_and_progress_are_passed_on_and_the_trainjob_removed(
     stub: StubKubernetes, launcher: TrainJobs, job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Trainer(stub)
-    launcher.run(job, RUNTIME_OF_TWO, SILENT)
+    heard = Heard()
+    launcher.run(job, RUNTIME_OF_TWO, heard)
+    assert heard.told[-1] == ("training", 2, 2, {"loss": 0.5})
     name = stub.created[0]["metadata"]["name"]
     assert capsys.readouterr().out.splitlines() == [f"TrainJob {NAMESPACE}/{name} created", "step 1", "step 2"]
     assert stub.deleted == [name]
@@ -252,6 +271,20 @@ def test_without_a_pod_there_are_no_trainjobs(monkeypatch: pytest.MonkeyPatch) -
     assert trainjobs(dsl.TaskConfig()) is None
     monkeypatch.setenv("KFP_POD_NAME", OWN_POD)
     assert trainjobs(dsl.TaskConfig()) == TrainJobs(OWN_POD, dsl.TaskConfig())
+
+
+def test_api_server_is_reached_as_a_pod_reaches_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reads are tried again, so that a moment without network does not end a training of days."""
+    for name, text in (("TOKEN", "token-of-the-account"), ("CERT", "certificate")):
+        file = tmp_path / name
+        file.write_text(text)
+        monkeypatch.setattr(f"kubernetes.config.incluster_config.SERVICE_{name}_FILENAME", str(file))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    settings = by_service_account().client_configuration
+    assert (settings.host, settings.api_key["authorization"]) == ("https://10.0.0.1:443", "bearer token-of-the-account")
+    assert settings.retries.total == 5
+    assert "POST" not in settings.retries.allowed_methods
 
 
 class ProcessTrainer:

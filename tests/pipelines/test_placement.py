@@ -102,6 +102,28 @@ def test_retries_outlast_the_tries_themselves(compile_with: Compile) -> None:
     assert "retryPolicy" not in compile_with("num_retries=0").pipeline["root"]["dag"]["tasks"]["pretrain"]
 
 
+@pytest.mark.parametrize(("pods", "has_resources"), [("stage", True), ("trainjob", False)])
+def test_a_stage_that_only_waits_for_its_trainjob_has_no_resources(pods: str, has_resources: bool, compile_with: Compile) -> None:
+    """Nor accelerators; whoever trains in the stage's own pod keeps them."""
+    components = compile_with(f"training_pods={pods}", "training_accelerators=2").pipeline["components"]
+    for component in ("comp-pretrain", "comp-finetune"):
+        passed = components[component]["taskConfigPassthroughs"]
+        assert {one["field"]: one.get("applyToTask", False) for one in passed} == {
+            "RESOURCES": has_resources,
+            **dict.fromkeys(("ENV", "KUBERNETES_AFFINITY", "KUBERNETES_TOLERATIONS", "KUBERNETES_NODE_SELECTOR"), True),
+            "KUBERNETES_VOLUMES": True,
+        }
+    assert "taskConfigPassthroughs" not in components["comp-train-gate"]
+
+
+def test_trainings_keep_their_checkpoints_on_the_workspace(compile_with: Compile) -> None:
+    """Kubeflow mounts it for a task that one of its parameters tells of it."""
+    for settings, workspace in ((["workspace_gib=50"], "{{$.workspace_path}}"), ([], "")):
+        tasks = compile_with(*settings).pipeline["root"]["dag"]["tasks"]
+        for task in ("pretrain", "finetune"):
+            assert tasks[task]["inputs"]["parameters"]["workspace"] == {"runtimeValue": {"constant": workspace}}
+
+
 def test_volumes_of_a_task_and_of_a_run(compile_with: Compile) -> None:
     made = compile_with(
         "shared_memory_gib=3",

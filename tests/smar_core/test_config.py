@@ -83,6 +83,7 @@ def test_sections_are_frozen() -> None:
         ("pretrain.batch_size=3", ("batch_size", "3", "queries_per_item")),
         ("evaluate.cutoffs=[10]", ("cutoffs", "50")),
         ("export.index=ivf", ("export.index", "ivf")),
+        ("runtime.num_processes=2", ("num_processes", "2", "set launcher to torchrun, on a cluster to trainjob")),
     ],
 )
 def test_a_mistake_is_named_with_its_remedy(override: str, words: tuple[str, ...]) -> None:
@@ -123,6 +124,10 @@ def test_a_mistake_is_named_with_its_remedy(override: str, words: tuple[str, ...
         (["export.index=flat", "export.hnsw_num_links=16"], "export.hnsw_num_links (16) plays no part in export.index flat"),
         (["export.ivf_num_probes=4"], "export.ivf_num_probes (4) plays no part in export.index hnsw"),
         (["export.index=flat", "export.seed=1"], "set export.index to hnsw or ivf_pq"),
+        (
+            ["runtime.launcher=torchrun", "runtime.num_nodes=1"],
+            "runtime.num_nodes (1) plays no part in runtime.launcher torchrun",
+        ),
         (["model.fusion=pooled", "model.num_fusion_layers=2"], "(2) plays no part in model.fusion pooled"),
         (["model.query_encoder=bert", "model.num_query_layers=2"], "plays no part in model.query_encoder bert; leave"),
     ],
@@ -183,6 +188,16 @@ def test_every_rule_is_about_settings_that_there_are() -> None:
 def test_a_setting_with_what_reads_it_is_taken(overrides: list[str]) -> None:
     config = load_config("small", overrides)
     assert parse_config(config.model_dump(mode="json")) == config
+
+
+def test_processes_are_shared_evenly_by_the_nodes() -> None:
+    overrides = ["runtime.launcher=trainjob", "runtime.num_processes=6", "runtime.num_nodes=3", "runtime.num_threads=8"]
+    runtime = load_config("demo", overrides).runtime
+    assert (runtime.num_processes_per_node, runtime.num_threads_per_process) == (2, 4)
+    with pytest.raises(UserError, match=r"num_processes \(6\) must divide by num_nodes \(4\)"):
+        load_config("demo", [*overrides, "runtime.num_nodes=4"])
+    with pytest.raises(UserError, match=r"num_nodes \(3\) plays no part in launcher torchrun.*set launcher to trainjob"):
+        load_config("demo", [*overrides, "runtime.launcher=torchrun"])
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "finetune"])
