@@ -21,7 +21,7 @@ _RUN_SECONDS = 3000
 _BLOCKER = Path(__file__).with_name("blocker")
 
 RunStage = Callable[..., Ended]
-"""``run_stage(stage, outputs=None, environment=None)``: the compiled command of a stage in a container."""
+"""``run_stage(stage, environment=None, parameters=None)``: the compiled command of a stage in a container."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,11 @@ def outputs() -> Iterator[Path]:
 def run_stage(engine: docker.DockerClient, image: str, demo_runs: DemoRuns, outputs: Path) -> RunStage:
     """A function that runs the compiled command of a stage on the demo's artifacts."""
 
-    def run(stage: str, environment: Mapping[str, str] | None = None) -> Ended:
+    def run(stage: str, environment: Mapping[str, str] | None = None, parameters: Mapping[str, str] | None = None) -> Ended:
         return run_hardened(
             engine,
             image,
-            Task.read(stage).command_line(demo_runs.in_containers, str(outputs)),
+            Task.read(stage).command_line(demo_runs.in_containers, str(outputs), parameters or {}),
             readable={**input_folders(demo_runs.in_containers), _BLOCKER: "/opt/blocker"},
             writable={outputs: str(outputs)},
             environment=environment,

@@ -19,7 +19,7 @@ class Task:
         command: Program and arguments, without the executor input.
         inputs: Its input artifacts' types, by name.
         outputs: Its output artifacts' types, by name.
-        parameters: The pipeline's parameter that each of its own takes its value from.
+        parameters: The pipeline's parameter that each of its own takes its value from; constants are defaults and left out.
     """
 
     command: tuple[str, ...]
@@ -39,19 +39,22 @@ class Task:
             command=(*container["command"], *container["args"]),
             inputs=component["inputDefinitions"].get("artifacts", {}),
             outputs=component.get("outputDefinitions", {}).get("artifacts", {}),
-            parameters={name: source["componentInputParameter"] for name, source in given.items()},
+            parameters={
+                name: source["componentInputParameter"] for name, source in given.items() if "componentInputParameter" in source
+            },
         )
 
-    def command_line(self, run: Mapping[str, Any], outputs: str) -> list[str]:
+    def command_line(self, run: Mapping[str, Any], outputs: str, changes: Mapping[str, str]) -> list[str]:
         """Return the whole command.
 
         Args:
             run: The run.json of a finished run: its arguments are the parameters, its artifacts the inputs.
             outputs: Folder of the outputs, as the command sees it.
+            changes: Parameters that differ from the run's.
         """
         executor_input = {
             "inputs": {
-                "parameterValues": {name: run["arguments"][source] for name, source in self.parameters.items()},
+                "parameterValues": {name: run["arguments"][source] for name, source in self.parameters.items()} | dict(changes),
                 "artifacts": {
                     name: _artifact(name, of, run["artifacts"][name]["path"], {"digest": run["artifacts"][name]["digest"]})
                     for name, of in self.inputs.items()

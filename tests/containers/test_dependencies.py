@@ -1,5 +1,6 @@
 """Each library of the image is there because a stage needs it: without it, that stage fails."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ NEEDED_BY = {
     "jinja2": "evaluate",
     "kfp": "export_embeddings",
     "kfp-pipeline-spec": "export_embeddings",
+    "kubeflow": "pretrain",
     "mlflow-skinny": "record_run",
     "numpy": "export_embeddings",
     "pandas": "record_run",
@@ -35,6 +37,9 @@ NEEDED_BY = {
 }
 """A stage that needs each library; the quickest where several do."""
 
+IN_PODS = {"runtime": json.dumps({"launcher": "trainjob"})}
+"""Parameters of a training in pods of its own, which alone needs the client of Kubeflow Trainer."""
+
 
 def test_every_library_of_the_image_is_looked_at() -> None:
     lines = (line.strip() for line in REQUIREMENTS.read_text().splitlines())
@@ -50,9 +55,16 @@ def test_stages_run_with_all_of_them(stage: str, run_stage: RunStage, outputs: P
 @pytest.mark.parametrize("library", NEEDED_BY)
 def test_a_stage_fails_without(library: str, run_stage: RunStage, outputs: Path) -> None:
     blocked = {"PYTHONPATH": "/opt/blocker:/opt/smar", "BLOCKED": library}
-    ended = run_stage(NEEDED_BY[library], environment=_environment(outputs) | blocked)
+    parameters = IN_PODS if library == "kubeflow" else {}
+    ended = run_stage(NEEDED_BY[library], environment=_environment(outputs) | blocked, parameters=parameters)
     assert ended.code != 0, f"{NEEDED_BY[library]} runs without {library}"
     assert f"of {library} is blocked" in ended.log, ended.log
+
+
+def test_client_of_the_trainer_is_whole(run_stage: RunStage, outputs: Path) -> None:
+    """It is loaded before the stage finds that nothing it was given can be shared with other pods."""
+    ended = run_stage("pretrain", environment=_environment(outputs), parameters=IN_PODS)
+    assert "lies on no volume that pods can share" in ended.log, ended.log
 
 
 def _environment(outputs: Path) -> dict[str, str]:
@@ -60,4 +72,5 @@ def _environment(outputs: Path) -> dict[str, str]:
     return {
         "MLFLOW_TRACKING_URI": f"sqlite:///{outputs}/mlflow.db",
         "KFP_PIPELINE_RUN_ID": "11111111-2222-3333-4444-555555555555",
+        "KFP_POD_NAME": "smar-training-abcde-system-container-impl",
     }
