@@ -171,6 +171,11 @@ def _router(job: Job) -> Any:
     return SentenceTransformer(modules=[Router.for_query_document(sides["query"], sides["document"])], device="cpu")
 
 
+def _vocab_size(job: Job) -> int:
+    """Return the tokens that there are, which may be fewer than ``prepare.vocab_size`` allows."""
+    return TextTokenizer.load(job.artifact("tokenizer").path / "tokenizer.json").vocab_size
+
+
 def _clip(job: Job) -> Any:
     from transformers import CLIPConfig, CLIPModel
 
@@ -185,7 +190,7 @@ def _clip(job: Job) -> Any:
     }
     text = sizes | {
         "num_hidden_layers": model.num_query_layers,
-        "vocab_size": job.config.prepare.vocab_size,
+        "vocab_size": _vocab_size(job),
         "max_position_embeddings": model.max_query_tokens,
         "bos_token_id": 1,
         "eos_token_id": 2,
@@ -215,7 +220,7 @@ def _open_clip(job: Job) -> tuple[Any, Any]:
     }
     text = {
         "context_length": model.max_query_tokens,
-        "vocab_size": job.config.prepare.vocab_size,
+        "vocab_size": _vocab_size(job),
         "width": model.hidden_size,
         "heads": model.num_heads,
         "layers": model.num_query_layers,

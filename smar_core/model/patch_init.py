@@ -64,5 +64,5 @@ def _sample_patches(tower: ImageTower, pictures: Pictures, seed: int) -> np.ndar
     pixels_NVHWC, has_view_NV = pictures.take(rows)
     pixels_KF = to_patches(pixels_NVHWC[has_view_NV], tower.patch_size_px).flatten(0, 1)
     chosen = torch.from_numpy(np.sort(rng.permutation(len(pixels_KF))[:MAX_PATCHES]))
-    patches_KF: np.ndarray = tower.scale(pixels_KF[chosen].unflatten(1, (-1, 3))).flatten(1).numpy()
+    patches_KF: np.ndarray = tower.scale(pixels_KF[chosen]).numpy()
     return patches_KF

@@ -9,6 +9,7 @@ import torch
 from smar_core.model.configuration import SmarConfig
 from smar_core.model.layers import masked_mean
 from smar_core.model.modeling import ItemEmbeddings, QueryTower, SmarModel
+from smar_core.model.towers import to_patches
 
 SIZES = {
     "vocab_size": 50,
@@ -139,6 +140,19 @@ def test_every_weight_learns(fusion: str) -> None:
     total = sum((embedding @ direction).sum() for embedding in (model.encode_query(ids, mask), found["text"], found["image"]))
     (total + (found["multimodal"] @ direction).sum()).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+def test_pixels_are_scaled_by_colour_whether_in_rows_or_patches() -> None:
+    """Each is (value / 255 - mean) / std of its colour; worked out in float64, here and there to the last bits of float32."""
+    mean, std = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
+    tower = _model(pixel_mean=mean, pixel_std=std, patch_size_px=8).image_tower
+    assert tower is not None
+    pixels_KHWC = torch.randint(0, 256, (2, 24, 16, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    expected = (pixels_KHWC.double() / 255 - torch.tensor(mean).double()) / torch.tensor(std).double()
+    in_rows = tower.scale(pixels_KHWC.flatten(2)).view(pixels_KHWC.shape)
+    torch.testing.assert_close(in_rows.double(), expected, rtol=0, atol=1e-6)
+    in_patches = tower.scale(to_patches(pixels_KHWC, 8))
+    torch.testing.assert_close(in_patches.double(), to_patches(expected, 8), rtol=0, atol=1e-6)
 
 
 def test_masked_mean_by_hand() -> None:
