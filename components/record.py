@@ -7,13 +7,16 @@ content made from other inputs or settings is kept once.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.side import SideFiles
 from components.stage import ARTIFACT_KINDS, digest_sections, parse_section
 from components.surroundings import Surroundings
 from smar_core.artifact import Artifact, open_artifact
 from smar_core.config import STAGE_SECTIONS, TrackingConfig
+
+if TYPE_CHECKING:
+    from components.tracking import Tracker
 
 NAME = "record_run"
 
@@ -44,6 +47,26 @@ STAGE_FILES: Mapping[str, tuple[str, ...]] = {"prepare_data": ("items", "clicks"
 
 
 @dataclass(frozen=True)
+class Graph:
+    """What the stages of a pipeline make and read, by stage.
+
+    Attributes:
+        outputs: Artifacts that each stage makes, in the order of the stages.
+        inputs: Artifacts that each stage reads.
+        files: Input files that a stage reads.
+        sections: Config sections that each stage is handed.
+    """
+
+    outputs: Mapping[str, tuple[str, ...]]
+    inputs: Mapping[str, tuple[str, ...]]
+    files: Mapping[str, tuple[str, ...]]
+    sections: Mapping[str, tuple[str, ...]]
+
+
+TRAINING = Graph(STAGE_OUTPUTS, STAGE_INPUTS, STAGE_FILES, STAGE_SECTIONS)
+
+
+@dataclass(frozen=True)
 class Origin:
     """What a stage made its outputs from in this pipeline run.
 
@@ -56,22 +79,25 @@ class Origin:
     config_digest: str
 
 
-def find_origins(digests: Mapping[str, str], files: Mapping[str, str], sections: Mapping[str, str]) -> dict[str, Origin]:
+def find_origins(
+    digests: Mapping[str, str], files: Mapping[str, str], sections: Mapping[str, str], graph: Graph = TRAINING
+) -> dict[str, Origin]:
     """Return the origin of each stage's outputs, as the stage itself would write it into their manifests.
 
     Args:
         digests: Digest of each artifact of the pipeline run, by name.
         files: Digest of each input file, by name; "" where there is none.
         sections: Config sections as JSON, by name.
+        graph: What the pipeline's stages read.
 
     Raises:
         UserError: A section does not fit.
     """
     parsed = {name: parse_section(name, text) for name, text in sections.items()}
     origins = {}
-    for stage, inputs in STAGE_INPUTS.items():
-        read = {f"{name}_file": files[name] for name in STAGE_FILES.get(stage, ()) if files[name]}
-        config_digest = digest_sections({name: parsed[name] for name in STAGE_SECTIONS[stage]})
+    for stage, inputs in graph.inputs.items():
+        read = {f"{name}_file": files[name] for name in graph.files.get(stage, ()) if files[name]}
+        config_digest = digest_sections({name: parsed[name] for name in graph.sections[stage]})
         origins[stage] = Origin(read | {name: digests[name] for name in inputs}, config_digest)
     return origins
 
@@ -92,7 +118,7 @@ def record(artifacts: Mapping[str, Any], files: Mapping[str, str], sections: Map
         tracked: dict[str, str] = {}
         if around.tracking_uri is not None:
             tracked = _track(around, opened, origins, files, TrackingConfig.model_validate_json(sections["tracking"]))
-        described = {name: _describe(opened[name], origins[stage]) for stage, names in STAGE_OUTPUTS.items() for name in names}
+        described = describe_artifacts(opened, origins, TRAINING)
         side.record({"artifacts": described, "mlflow": tracked})
     except BaseException as error:
         side.failed(error)
@@ -109,11 +135,30 @@ def _track(
     from components.tracking import Tracker
 
     tracker = Tracker.open(around)
+    link_cached(tracker, artifacts, origins, TRAINING)
+    return tracker.finish(artifacts, files, artifacts["evaluation"].read_json("scores.json"), config.model_name)
+
+
+def link_cached(tracker: "Tracker", artifacts: Mapping[str, Artifact], origins: Mapping[str, Origin], graph: Graph) -> None:
+    """Give every stage that the cache answered a run in this pipeline run.
+
+    Args:
+        tracker: Of the pipeline run.
+        artifacts: Those that the stages made, by name.
+        origins: What ``find_origins`` returned.
+        graph: The pipeline.
+    """
     recorded = tracker.recorded_stages()
-    for stage, names in STAGE_OUTPUTS.items():
+    for stage, names in graph.outputs.items():
         if stage not in recorded:
             tracker.record_cached(stage, origins[stage], {name: artifacts[name] for name in names})
-    return tracker.finish(artifacts, files, artifacts["evaluation"].read_json("scores.json"), config.model_name)
+
+
+def describe_artifacts(
+    artifacts: Mapping[str, Artifact], origins: Mapping[str, Origin], graph: Graph
+) -> dict[str, dict[str, Any]]:
+    """Return kind, place, digest and origin of every artifact, by name, for ``RUN/run.json``."""
+    return {name: _describe(artifacts[name], origins[stage]) for stage, names in graph.outputs.items() for name in names}
 
 
 def _describe(artifact: Artifact, origin: Origin) -> dict[str, Any]:

@@ -43,8 +43,11 @@ ARTIFACT_KINDS: Mapping[str, str] = {
     "finetuned": "model",
     "bundle": "bundle",
     "evaluation": "evaluation",
+    "champion": "bundle",
+    "reference": "reference",
+    "decision": "decision",
 }
-"""Kind of every artifact that goes along an edge of the pipeline."""
+"""Kind of every artifact that goes along an edge of a pipeline."""
 
 SECONDS = "seconds"
 """Name under which Kubeflow's metrics of a stage hold how long it took: they are cached with its outputs."""

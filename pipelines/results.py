@@ -6,7 +6,7 @@ there before, and files of others in ``OUT`` are not touched.
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,14 +64,19 @@ class Results:
     pipeline: Path
 
 
-def describe_stages(outcome: Outcome) -> dict[str, dict[str, Any]]:
-    """Return the ``stages`` of a ``RunRecord``."""
+def describe_stages(outcome: Outcome, made: Mapping[str, tuple[str, ...]] = STAGE_OUTPUTS) -> dict[str, dict[str, Any]]:
+    """Return the ``stages`` of a ``RunRecord``.
+
+    Args:
+        outcome: Of the pipeline run.
+        made: Artifacts that each stage makes.
+    """
     return {
         name: {
             "status": "executed" if state.is_started else "cached",
             "seconds": state.seconds,
             "figures": state.figures,
-            "outputs": list(STAGE_OUTPUTS[name]),
+            "outputs": list(made.get(name, ())),
         }
         for name, state in outcome.states.items()
     }
@@ -87,10 +92,23 @@ def publish(results: Results, out: Path) -> None:
     Raises:
         UserError: It cannot be written.
     """
+    put_in_place(out, lambda folder: _fill(results, folder))
+
+
+def put_in_place(out: Path, fill: Callable[[Path], None]) -> None:
+    """Let a function fill a folder beside the results, and then put what is in it in their place.
+
+    Args:
+        out: The folder of the results; made if need be.
+        fill: Writes to the folder that it is given.
+
+    Raises:
+        UserError: It cannot be written.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
         with _partial_folder(out) as partial:
-            _fill(results, partial)
+            fill(partial)
             for piece in sorted(partial.iterdir()):
                 _replace(piece, out / piece.name)
     except OSError as error:
@@ -112,15 +130,20 @@ def read_run(folder: Path) -> RunRecord:
         raise UserError(f"{folder} holds no readable {RUN_FILE}", "name the OUT folder of a finished smar run") from None
 
 
-def lineage(record: RunRecord) -> dict[str, Any]:
-    """Return the digests of a run, from input files to bundle: equal for equal runs."""
-    digests = {name: value for name, value in record.arguments.items() if name.endswith("_digest")}
-    code = {name.removeprefix("code_"): value for name, value in record.arguments.items() if name.startswith("code_")}
-    artifacts = {
+def lineage(arguments: Mapping[str, str], artifacts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the digests of a run, from input files to bundle: equal for equal runs.
+
+    Args:
+        arguments: Every parameter of the pipeline.
+        artifacts: As in ``RunRecord``.
+    """
+    digests = {name: value for name, value in arguments.items() if name.endswith("_digest")}
+    code = {name.removeprefix("code_"): value for name, value in arguments.items() if name.startswith("code_")}
+    described = {
         name: {key: artifact[key] for key in ("kind", "digest", "config_digest", "parents")}
-        for name, artifact in record.artifacts.items()
+        for name, artifact in artifacts.items()
     }
-    return {"inputs": digests, "code": code, "artifacts": artifacts}
+    return {"inputs": digests, "code": code, "artifacts": described}
 
 
 def _fill(results: Results, folder: Path) -> None:
@@ -135,7 +158,7 @@ def _fill(results: Results, folder: Path) -> None:
     shutil.copyfile(results.pipeline, folder / "pipeline.yaml")
     config = yaml.safe_dump(results.config.model_dump(mode="json", exclude={"cluster"}), sort_keys=False)
     (folder / "config.yaml").write_text(config, encoding="utf-8")
-    write_json(folder / "lineage.json", lineage(results.record))
+    write_json(folder / "lineage.json", lineage(results.record.arguments, results.record.artifacts))
     write_json(folder / RUN_FILE, results.record.model_dump(mode="json"))
 
 

@@ -7,6 +7,7 @@ our fault (exit code 1).
 EXIT_OK = 0
 EXIT_OUR_FAULT = 1
 EXIT_USER_ERROR = 2
+EXIT_NOT_PROMOTED = 3
 EXIT_INTERRUPTED = 130
 
 

@@ -51,11 +51,11 @@ class ModelRegistry:
     Args:
         client: Client of the registry.
         uri: The store.
-        name: Name of the registered model.
+        name: Name of the registered model, an attribute too.
     """
 
     def __init__(self, client: "MlflowClient", uri: str, name: str) -> None:
-        self._client, self._uri, self._name = client, uri, name
+        self._client, self._uri, self.name = client, uri, name
 
     def register(self, artifacts: Mapping[str, Artifact], run_id: str, tags: Mapping[str, str]) -> str:
         """Register artifacts as a version, unless these very ones are one already, and point ``newest`` at it.
@@ -70,23 +70,23 @@ class ModelRegistry:
         """
         digests = {_ARTIFACT_TAG + part: artifacts[part].digest for part in PARTS}
         held = {_PARTS_TAG: ",".join(PARTS), **digests}
-        known = self._client.search_model_versions(f"name = '{self._name}' and {where(held)}", max_results=1)
+        known = self._client.search_model_versions(f"name = '{self.name}' and {where(held)}", max_results=1)
         version = str(known[0].version) if known else self._log(artifacts, run_id)
         for tag, value in (held | dict(tags)).items():
-            self._client.set_model_version_tag(self._name, version, tag, value)
-        self._client.set_registered_model_alias(self._name, NEWEST, version)
+            self._client.set_model_version_tag(self.name, version, tag, value)
+        self._client.set_registered_model_alias(self.name, NEWEST, version)
         return version
 
     def promote(self, version: str) -> None:
         """Point ``champion`` at a version: one request, done or not done."""
-        self._client.set_registered_model_alias(self._name, CHAMPION, version)
+        self._client.set_registered_model_alias(self.name, CHAMPION, version)
 
     def find(self, alias: str) -> Version | None:
         """Return the version that an alias points at; None for none."""
         from mlflow.exceptions import MlflowException
 
         try:
-            found = self._client.get_model_version_by_alias(self._name, alias)
+            found = self._client.get_model_version_by_alias(self.name, alias)
         except MlflowException as error:
             if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
                 return None
@@ -109,14 +109,14 @@ class ModelRegistry:
         import mlflow
         from mlflow.models import Model
 
-        model_uri = f"models:/{self._name}/{version}"
+        model_uri = f"models:/{self.name}/{version}"
         with TemporaryDirectory(dir=place.parent, prefix=".fetch-") as folder:
             described = mlflow.artifacts.download_artifacts(
                 f"{model_uri}/MLmodel", dst_path=folder, tracking_uri=self._uri, registry_uri=self._uri
             )
             held = Model.load(described).flavors["python_function"]["artifacts"]
             if part not in held:
-                raise UserError(f"version {version} of {self._name} holds no {part}", "register it again: run smar run once more")
+                raise UserError(f"version {version} of {self.name} holds no {part}", "register it again: run smar run once more")
             fetched = mlflow.artifacts.download_artifacts(
                 f"{model_uri}/{held[part]['path']}", dst_path=folder, tracking_uri=self._uri, registry_uri=self._uri
             )
@@ -135,6 +135,6 @@ class ModelRegistry:
                 python_model=str(Path(__file__).parents[1] / "served_bundle.py"),
                 artifacts={part: str(artifacts[part].path) for part in PARTS},
                 pip_requirements=["smar"],
-                registered_model_name=self._name,
+                registered_model_name=self.name,
             )
         return str(model.registered_model_version)

@@ -2,9 +2,10 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.surroundings import PIPELINE_RUN_ID, Surroundings
@@ -217,9 +218,7 @@ class Tracker:
             Id of the parent run, and name and version of the model, for ``RUN/run.json``.
         """
         metrics = compared_metrics(scores)
-        log_values(self._client, self._parent_id, {}, metrics)
-        for name in ("page.html", "scores.json"):
-            self._client.log_artifact(self._parent_id, str(artifacts["evaluation"].path / name))
+        self.tell(metrics, [artifacts["evaluation"].path / name for name in ("page.html", "scores.json")])
         shown = {name: f"{value:.4f}" for name, value in metrics.items() if "/" not in name}
         version = self.register(artifacts, files, model_name, shown)
         self.end()
@@ -243,6 +242,19 @@ class Tracker:
         version = self.registry(model_name).register(artifacts, self._injected_id or self._parent_id, tags | dict(shown))
         self._tag(self._parent_id, {"smar.model_version": f"{model_name}/{version}"})
         return version
+
+    def tell(self, metrics: Mapping[str, float], files: Iterable[Path], tags: Mapping[str, str] | None = None) -> None:
+        """Say on the parent run what the pipeline run came to.
+
+        Args:
+            metrics: Its measures.
+            files: Small files that are copied.
+            tags: What else is to be found by.
+        """
+        log_values(self._client, self._parent_id, {}, metrics)
+        for file in files:
+            self._client.log_artifact(self._parent_id, str(file))
+        self._tag(self._parent_id, tags or {})
 
     def link(self, artifacts: Mapping[str, Artifact], files: Mapping[str, str]) -> dict[str, str]:
         """Tag the parent run with the digests of its artifacts and input files, and return those tags."""

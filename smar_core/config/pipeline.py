@@ -113,6 +113,7 @@ STAGE_SECTIONS: Mapping[str, tuple[str, ...]] = {
 """Sections that each stage of a training, in the order in which they run, is handed."""
 
 REFRESH_STAGE_SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "fetch_models": ("runtime",),
     "prepare_refresh": ("prepare", "beam", "runtime"),
     "export_embeddings": ("export", "runtime"),
     "decide_promotion": ("promotion", "evaluate", "runtime"),
