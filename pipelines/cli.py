@@ -1,7 +1,8 @@
 """The command line ``smar``.
 
-Exit codes: 0; 2 for a mistake that the user can mend, told in one sentence on standard error; 1 for a fault of ours; 130 for
-an interrupt. Everything heavy is imported inside the commands, so that ``smar --help`` answers at once.
+Exit codes: 0; 2 for a mistake that the user can mend, told in one sentence on standard error; 3 for a refresh that kept the
+champion; 1 for a fault of ours; 130 for an interrupt. Everything heavy is imported inside the commands, so that ``smar --help``
+answers at once.
 """
 
 import os
@@ -32,6 +33,7 @@ from pipelines.cli_options import (
     Variant,
     read_sources,
 )
+from pipelines.cli_refresh import refresh
 from smar_core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_OUR_FAULT, EXIT_USER_ERROR, UserError
 
 app = typer.Typer(
@@ -45,7 +47,8 @@ Start with `smar demo`: it draws a small shop, trains on it, and leaves a report
 
 `smar run --items items.parquet --clicks clicks.parquet --out runs/first`
 
-Exit codes: 0; 2 a mistake in the call or the data, named on standard error; 1 a fault of this program; 130 interrupted.""",
+Exit codes: 0; 2 a mistake in the call or the data, named on standard error; 3 a refresh that kept the champion; 1 a fault of
+this program; 130 interrupted.""",
 )
 
 
@@ -127,6 +130,7 @@ def stage(
 app.command()(evaluate)
 app.command()(ablate)
 app.command()(sweep)
+app.command()(refresh)
 
 
 app.command("compile")(compile_command)

@@ -26,7 +26,7 @@ _IMAGE_PLACEHOLDER = "{{$.inputs.parameters[''pipelinechannel--image'']}}"
 
 _DIGEST_LENGTH = 12
 
-PIPELINES = ("training", "ablation", "sweep")
+PIPELINES = ("training", "ablation", "sweep", "refresh")
 """Names of the pipelines: modules of this package, each with a function ``NAME_pipeline`` of the config section ``cluster``."""
 
 
