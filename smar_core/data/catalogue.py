@@ -18,7 +18,7 @@ from apache_beam.pvalue import TaggedOutput
 from smar_core.config import PrepareConfig
 from smar_core.data.beam_runner import COUNTS, pack, shard_of, unpack
 from smar_core.data.fields import text_values, view_values
-from smar_core.data.images import PictureError, fetch_picture, letterbox
+from smar_core.data.images import PictureError, fetch_pictures, letterbox
 from smar_core.data.rejects import CONFLICT, NO_ITEM_ID, NO_TITLE, Reason, broken_picture, reject_rows
 from smar_core.data.tables import shard_name, write_ipc, write_parquet
 from smar_core.schemas import ITEMS, image_schema
@@ -157,6 +157,7 @@ class WriteItems(beam.DoFn):
         """Yield the pictures in batches; set has_image and image_problem of every item, and add broken pictures to rejects."""
         ids: list[str] = []
         pixels: list[bytes] = []
+        fetched = fetch_pictures([reference for item in items for reference in item["image_references"]], self._images)
         for item in items:
             views = item.pop("images") or item.pop("image_references")
             counts.update(num_images_given=len(views), num_images_left_out=item["num_images_left_out"])
@@ -164,7 +165,9 @@ class WriteItems(beam.DoFn):
             problems = []
             for number, view in enumerate(views, start=1):
                 try:
-                    content = view if isinstance(view, bytes) else fetch_picture(view, self._images)
+                    content = view if isinstance(view, bytes) else next(fetched)
+                    if isinstance(content, PictureError):
+                        raise content
                     pixels.append(letterbox(content, self._width_px, self._height_px))
                 except PictureError as error:
                     problems.append(str(error))

@@ -9,6 +9,9 @@ import posixpath
 import struct
 import warnings
 import zlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -18,6 +21,7 @@ from smar_core.data.filesystems import FILE_ERRORS, is_uri, without_file_scheme
 MAX_PIXELS = 64_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _WHITE = (255, 255, 255)
+_FETCHED_AHEAD = 16
 # What Pillow's decoders raise at broken files; SyntaxError comes from its PNG reader.
 _DECODE_ERRORS = (
     OSError,
@@ -62,6 +66,26 @@ def fetch_picture(reference: str, root: str | None) -> bytes:
         raise PictureError(f"its file cannot be read ({type(error).__name__})") from None
 
 
+def fetch_pictures(references: Iterable[str], root: str | None) -> Iterator[bytes | PictureError]:
+    """Read pictures' files, some of them ahead, since a store in the network lets each wait for its answer.
+
+    Args:
+        references: As for ``fetch_picture``.
+        root: Likewise.
+
+    Yields:
+        A picture's file, or why there is none, in the order of the references.
+    """
+    with ThreadPoolExecutor(_FETCHED_AHEAD) as pool:
+        ahead: deque[Future[bytes | PictureError]] = deque()
+        for reference in references:
+            ahead.append(pool.submit(_try_fetch, reference, root))
+            if len(ahead) == _FETCHED_AHEAD:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
 def letterbox(content: bytes, width_px: int, height_px: int) -> bytes:
     """Decode a picture, turn it upright, and fit it into a white frame.
 
@@ -89,6 +113,13 @@ def letterbox(content: bytes, width_px: int, height_px: int) -> bytes:
         raise
     except _DECODE_ERRORS as error:
         raise PictureError(f"it does not decode ({type(error).__name__}: {str(error)[:100]})") from None
+
+
+def _try_fetch(reference: str, root: str | None) -> bytes | PictureError:
+    try:
+        return fetch_picture(reference, root)
+    except PictureError as error:
+        return error
 
 
 def _frame(image: Image.Image, width_px: int, height_px: int) -> Image.Image:

@@ -1,13 +1,19 @@
 """Beam pipelines that run elsewhere: Beam's own job service and worker pools, as processes of this machine."""
 
+import base64
 import contextlib
+import io
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import apache_beam as beam
@@ -16,7 +22,7 @@ import pytest
 from smar_core.artifact import open_artifact
 from smar_core.config import BeamConfig
 from smar_core.data.beam_runner import read_counts, run_pipeline, write_counts
-from smar_core.data.exchange import check_shared, open_exchange
+from smar_core.data.exchange import NOT_SHARED, check_shared, open_exchange
 from smar_core.data.filesystems import create_file, list_files
 from smar_core.data.prepare import prepare_data
 from smar_core.data.sources import PrepareOutputs, Sources
@@ -129,6 +135,79 @@ def test_a_runner_that_nobody_serves_is_told_in_seconds(tmp_path: Path, runner: 
     with pytest.raises(UserError, match=f"nothing that takes a pipeline answers at --{option}={address}"):
         run_pipeline(lambda pipeline: pipeline | beam.Create([1]), config, tmp_path / "log")
     assert time.monotonic() - started < 5
+
+
+class StubFlink(BaseHTTPRequestHandler):
+    """As much of Flink's REST interface as Beam uses to send a job and to follow it."""
+
+    jar = b""
+    state = "FINISHED"
+    exception = ""
+
+    def _answer(self, body: dict) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def do_POST(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/v1/jars/upload":
+            type(self).jar = content
+        self._answer({"filename": "/uploads/beam.jar"} if self.path == "/v1/jars/upload" else {"jobid": "job"})
+
+    def do_GET(self) -> None:
+        answers = {
+            "execution-result": {"status": {"id": "COMPLETED"}},
+            "job": {"state": self.state},
+            "exceptions": {"all-exceptions": [{"timestamp": 1, "exception": self.exception}]},
+        }
+        self._answer(answers[self.path.rpartition("/")[2]])
+
+    def do_DELETE(self) -> None:
+        self._answer({})
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def flink(tmp_path: Path) -> Iterator[BeamConfig]:
+    """The section for a Flink that takes every job; what it was sent is in ``StubFlink.jar``."""
+    with zipfile.ZipFile(tmp_path / "job-server.jar", "w") as jar:
+        jar.writestr("META-INF/MANIFEST.MF", "")
+    with ThreadingHTTPServer(("127.0.0.1", 0), StubFlink) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        options = (
+            f"--flink_master=127.0.0.1:{server.server_port}",
+            f"--flink_job_server_jar={tmp_path / 'job-server.jar'}",
+            "--parallelism=4",
+        )
+        yield BeamConfig(runner="flink", options=options, shared_folder=str(tmp_path))
+        server.shutdown()
+
+
+def test_flink_is_sent_a_jar_whose_tasks_run_in_the_pool_beside_them(flink: BeamConfig, tmp_path: Path) -> None:
+    run_pipeline(lambda pipeline: pipeline | beam.Create([1]), flink, tmp_path / "log")
+    with zipfile.ZipFile(io.BytesIO(StubFlink.jar)) as jar:
+        pipeline, options = (
+            json.loads(jar.read(f"BEAM-PIPELINE/pipeline/{name}.json")) for name in ("pipeline", "pipeline-options")
+        )
+    (environment,) = pipeline["components"]["environments"].values()
+    assert environment["urn"] == "beam:env:external:v1"
+    assert b"localhost:50000" in base64.b64decode(environment["payload"])
+    assert options["beam:option:parallelism:v1"] == "4"
+
+
+def test_what_fails_on_flink_is_told(flink: BeamConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StubFlink, "state", "FAILED")
+    monkeypatch.setattr(StubFlink, "exception", "java.lang.RuntimeException: no space left")
+    with pytest.raises(RuntimeError, match="no space left"):
+        run_pipeline(lambda pipeline: pipeline | beam.Create([1]), flink, tmp_path / "log")
+    monkeypatch.setattr(StubFlink, "exception", f"RuntimeError: {NOT_SHARED} on worker flink-1")
+    with pytest.raises(UserError, match="a worker does not see what this stage wrote to beam.shared_folder"):
+        run_pipeline(lambda pipeline: pipeline | beam.Create([1]), flink, tmp_path / "log")
 
 
 def test_counts_of_one_name_add_up_over_transforms(tmp_path: Path) -> None:

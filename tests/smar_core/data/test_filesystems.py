@@ -1,6 +1,7 @@
 """Files in a bucket of an S3 server that runs in this process."""
 
 import io
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +11,8 @@ from PIL import Image
 
 from smar_core.data.files import digest_inputs, find_data_files, open_file, read_file
 from smar_core.data.filesystems import create_file, delete_folder, digest_stored, exists, list_files, open_stored
-from smar_core.data.images import PictureError, fetch_picture
+from smar_core.data.images import PictureError, fetch_picture, fetch_pictures
+from smar_core.data.sources import Sources, check_inputs
 from smar_core.errors import UserError
 
 ROWS = {"query": ["red shirt", "", "紅"], "item_id": ["1", "2", "3"]}
@@ -96,3 +98,25 @@ def test_a_local_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     put(str(tmp_path / "a"), b"whole")
     with open_stored((tmp_path / "a").as_uri()) as handle:
         assert handle.read() == b"whole"
+
+
+def test_a_shop_in_a_bucket_is_checked_as_one_on_a_disk(bucket: str, tiny_shop: Path) -> None:
+    for name in ("items.parquet", "clicks.parquet", "judgments.parquet"):
+        put(f"{bucket}/tiny/{name}", (tiny_shop / name).read_bytes())
+    sources = Sources(f"{bucket}/tiny/items.parquet", f"{bucket}/tiny/clicks.parquet", images=f"{bucket}/tiny")
+    digests = check_inputs(sources, f"{bucket}/tiny/judgments.parquet")
+    assert set(digests) == {"items", "clicks", "judgments", "images"}
+    assert digests["items"] == digest_inputs(f"{bucket}/tiny/items.parquet") != digests["clicks"]
+
+
+def test_pictures_come_in_order_whichever_answers_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(reference: str, root: str | None) -> bytes:
+        time.sleep(0.002 * (int(reference) % 3))
+        if reference == "7":
+            raise PictureError("gone")
+        return reference.encode()
+
+    monkeypatch.setattr("smar_core.data.images.fetch_picture", fetch)
+    found = list(fetch_pictures(map(str, range(40)), None))
+    assert [n for n, content in enumerate(found) if isinstance(content, PictureError)] == [7]
+    assert [content for content in found if isinstance(content, bytes)] == [str(n).encode() for n in range(40) if n != 7]
