@@ -16,10 +16,12 @@ NEEDED_BY = {
     "apache-beam": "prepare_data",
     "docstring-parser": "export_embeddings",
     "faiss-cpu": "export_embeddings",
+    "grpcio": "prepare_data",
     "jinja2": "evaluate",
     "kfp": "export_embeddings",
     "kfp-pipeline-spec": "export_embeddings",
     "kubeflow": "pretrain",
+    "kubernetes": "pretrain",
     "mlflow-skinny": "record_run",
     "numpy": "export_embeddings",
     "pandas": "record_run",
@@ -34,11 +36,14 @@ NEEDED_BY = {
     "tokenizers": "prepare_data",
     "torch": "export_embeddings",
     "transformers": "pretrain",
+    "urllib3": "pretrain",
 }
 """A stage that needs each library; the quickest where several do."""
 
 IN_PODS = {"runtime": json.dumps({"launcher": "trainjob"})}
 """Parameters of a training in pods of its own, which alone needs the client of Kubeflow Trainer."""
+
+ONLY_IN_PODS = ("kubeflow", "kubernetes", "urllib3")
 
 
 def test_every_library_of_the_image_is_looked_at() -> None:
@@ -55,7 +60,7 @@ def test_stages_run_with_all_of_them(stage: str, run_stage: RunStage, outputs: P
 @pytest.mark.parametrize("library", NEEDED_BY)
 def test_a_stage_fails_without(library: str, run_stage: RunStage, outputs: Path) -> None:
     blocked = {"PYTHONPATH": "/opt/blocker:/opt/smar", "BLOCKED": library}
-    parameters = IN_PODS if library == "kubeflow" else {}
+    parameters = IN_PODS if library in ONLY_IN_PODS else {}
     ended = run_stage(NEEDED_BY[library], environment=_environment(outputs) | blocked, parameters=parameters)
     assert ended.code != 0, f"{NEEDED_BY[library]} runs without {library}"
     assert f"of {library} is blocked" in ended.log, ended.log

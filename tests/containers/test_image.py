@@ -20,7 +20,7 @@ import json
 from importlib.metadata import distributions
 print(json.dumps({d.name.lower().replace("_", "-"): d.version.partition("+")[0] for d in distributions()}))
 """
-UNWANTED_LIBRARIES = {"pip", "setuptools", "pytest", "hypothesis", "mypy", "ruff", "matplotlib", "flask", "kubernetes", "docker"}
+UNWANTED_LIBRARIES = {"pip", "setuptools", "pytest", "hypothesis", "mypy", "ruff", "matplotlib", "flask", "docker"}
 UNWANTED_PROGRAMS = ("pip", "pip3", "gcc", "cc", "g++", "make", "git", "pytest", "smar")
 
 
