@@ -6,8 +6,10 @@ from pathlib import Path
 import docker
 import pytest
 
-from components.image import source_digest
+from components.image import IMAGE, source_digest
+from pipelines import preflight
 from smar_core import __version__
+from smar_core.errors import UserError
 from tests.containers.engine import run_hardened
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
@@ -52,3 +54,9 @@ def test_labels_say_what_it_was_built_from(engine: docker.DockerClient, image: s
     assert labels["org.opencontainers.image.version"] == __version__
     assert labels["smar.source-digest"] == source_digest()
     assert labels["smar.variant"] == "cpu"
+
+
+def test_a_run_without_the_image_says_how_to_make_it(engine: docker.DockerClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "image_reference", lambda: f"{IMAGE}:never-built")
+    with pytest.raises(UserError, match=r"there is no image localhost/smar:never-built.*'make image'"):
+        preflight.check_runner("docker")
