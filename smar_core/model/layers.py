@@ -40,7 +40,8 @@ class Attention(nn.Module):
             key_value_SE.split([block.num_rows * block.context_length for block in blocks]),
             strict=True,
         )
-        out: Tensor = self.output(torch.cat([self._attend(*part) for part in parts]))
+        mixed = [self._attend(*part) for part in parts]
+        out: Tensor = self.output(mixed[0] if len(mixed) == 1 else torch.cat(mixed))
         return out
 
     def _attend(self, block: Block, query_TE: Tensor, key_value_SE: Tensor) -> Tensor:
@@ -76,13 +77,27 @@ class SelfAttentionLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(hidden_size)
         self.feed_forward = FeedForward(hidden_size, inner_size, dropout)
 
+    def forward(self, x_TE: Tensor, blocks: Sequence[Block]) -> Tensor:
+        """Return the states [T, E] of packed sequences."""
+        normed_TE = self.attention_norm(x_TE)
+        x_TE = x_TE + self.dropout(self.attention(normed_TE, normed_TE, blocks))
+        out: Tensor = x_TE + self.feed_forward(self.feed_forward_norm(x_TE))
+        return out
+
+
+class SelfAttentionLayers(nn.ModuleList):
+    """The layers of a tower, on sequences that are packed before the first and unpacked after the last."""
+
+    def __init__(self, num_layers: int, hidden_size: int, num_heads: int, inner_size: int, dropout: float) -> None:
+        super().__init__(SelfAttentionLayer(hidden_size, num_heads, inner_size, dropout) for _ in range(num_layers))
+
     def forward(self, x_BLE: Tensor, mask_BL: Tensor | None) -> Tensor:
         """Return [B, L, E]; False in the mask hides padding, whose states mean nothing."""
         packing = Packing.of(x_BLE, mask_BL)
         x_TE = packing.pack(x_BLE)
-        normed_TE = self.attention_norm(x_TE)
-        x_TE = x_TE + self.dropout(self.attention(normed_TE, normed_TE, packing.blocks))
-        return packing.unpack(x_TE + self.feed_forward(self.feed_forward_norm(x_TE)), x_BLE)
+        for layer in self:
+            x_TE = layer(x_TE, packing.blocks)
+        return packing.unpack(x_TE, x_BLE)
 
 
 class CrossAttentionLayer(nn.Module):
@@ -97,12 +112,10 @@ class CrossAttentionLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(hidden_size)
         self.feed_forward = FeedForward(hidden_size, inner_size, dropout)
 
-    def forward(self, text_BLE: Tensor, image_BME: Tensor, image_mask_BM: Tensor | None) -> Tensor:
-        """Return the text states [B, L, E], each with what it took from the patches that the mask shows (all when None)."""
-        block = Block(text_BLE.shape[0], text_BLE.shape[1], image_BME.shape[1], image_mask_BM)
-        text_TE, image_SE = self.text_norm(text_BLE).flatten(0, 1), self.image_norm(image_BME).flatten(0, 1)
-        text_BLE = text_BLE + self.dropout(self.attention(text_TE, image_SE, [block])).view_as(text_BLE)
-        out: Tensor = text_BLE + self.feed_forward(self.feed_forward_norm(text_BLE))
+    def forward(self, text_TE: Tensor, image_SE: Tensor, blocks: Sequence[Block]) -> Tensor:
+        """Return packed text states [T, E], each with what it took from the patches of its item."""
+        text_TE = text_TE + self.dropout(self.attention(self.text_norm(text_TE), self.image_norm(image_SE), blocks))
+        out: Tensor = text_TE + self.feed_forward(self.feed_forward_norm(text_TE))
         return out
 
 

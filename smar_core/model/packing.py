@@ -33,13 +33,15 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class Packing:
-    """How the places of padded sequences are laid out for self-attention.
+    """How the places of padded sequences are laid out for attention.
 
     Attributes:
+        row_B: Sequences in the order of their blocks; None: as they came.
         place_T: Place in the flattened [B * L] of each packed one; None: all of them, in order.
         blocks: Their blocks, in order.
     """
 
+    row_B: Tensor | None
     place_T: Tensor | None
     blocks: tuple[Block, ...]
 
@@ -53,12 +55,31 @@ class Packing:
         """
         batch, length, _ = x_BLE.shape
         if mask_BL is None or x_BLE.is_cuda or torch.compiler.is_compiling():
-            return cls(None, (Block(batch, length, length, mask_BL),))
+            return cls(None, None, (Block(batch, length, length, mask_BL),))
         length_B, row_B = mask_BL.sum(dim=1).sort(stable=True)
         row_T, column_T = mask_BL[row_B].nonzero(as_tuple=True)
         lengths, counts = length_B.unique_consecutive(return_counts=True)
         blocks = (Block(count, size, size, None) for count, size in zip(counts.tolist(), lengths.tolist(), strict=True))
-        return cls(row_B[row_T] * length + column_T, tuple(blocks))
+        return cls(row_B, row_B[row_T] * length + column_T, tuple(blocks))
+
+    def pack_context(self, context_BME: Tensor, context_mask_BM: Tensor | None) -> tuple[Tensor, tuple[Block, ...]]:
+        """Lay out what the sequences attend to instead of themselves.
+
+        Args:
+            context_BME: Of each sequence another one.
+            context_mask_BM: False hides a place of it; None hides none.
+
+        Returns:
+            All places of the other sequences in the blocks' order [B * M, E], and the blocks of attention to them.
+        """
+        if self.row_B is not None:
+            context_BME = context_BME[self.row_B]
+            context_mask_BM = None if context_mask_BM is None else context_mask_BM[self.row_B]
+        counts = [block.num_rows for block in self.blocks]
+        masks = [None] * len(counts) if context_mask_BM is None else context_mask_BM.split(counts)
+        length = context_BME.shape[1]
+        blocks = (Block(b.num_rows, b.length, length, mask) for b, mask in zip(self.blocks, masks, strict=True))
+        return context_BME.flatten(0, 1), tuple(blocks)
 
     def pack(self, x_BLE: Tensor) -> Tensor:
         """Return the places that count [T, E]."""

@@ -15,7 +15,8 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers import initialization as init
 
 from smar_core.model.configuration import SmarConfig
-from smar_core.model.layers import CrossAttentionLayer, EmbeddingHead, SelfAttentionLayer, TokenEmbedding, masked_mean
+from smar_core.model.layers import CrossAttentionLayer, EmbeddingHead, SelfAttentionLayers, TokenEmbedding, masked_mean
+from smar_core.model.packing import Packing
 
 
 class SmarPreTrainedModel(PreTrainedModel):
@@ -61,11 +62,8 @@ class CheckpointEncoder(nn.Module):
         return out
 
 
-def _self_attention_layers(config: SmarConfig, num_layers: int) -> nn.ModuleList:
-    return nn.ModuleList(
-        SelfAttentionLayer(config.hidden_size, config.num_heads, config.feed_forward_size, config.dropout)
-        for _ in range(num_layers)
-    )
+def _self_attention_layers(config: SmarConfig, num_layers: int) -> SelfAttentionLayers:
+    return SelfAttentionLayers(num_layers, config.hidden_size, config.num_heads, config.feed_forward_size, config.dropout)
 
 
 def _token_embedding(config: SmarConfig) -> TokenEmbedding:
@@ -90,9 +88,7 @@ class QueryTower(SmarPreTrainedModel):
             states_BLE = self.checkpoint(input_ids=ids_BL, attention_mask=mask_BL.long())
         else:
             assert self.embedding is not None and self.layers is not None
-            states_BLE = self.embedding(ids_BL)
-            for layer in self.layers:
-                states_BLE = layer(states_BLE, mask_BL)
+            states_BLE = self.layers(self.embedding(ids_BL), mask_BL)
         out: Tensor = self.head(states_BLE, mask_BL)
         return out
 
@@ -115,9 +111,7 @@ class ItemTextTower(nn.Module):
             states_NLE = self.checkpoint(input_ids=ids_NL, attention_mask=mask_NL.long())
         else:
             assert self.layers is not None
-            states_NLE = self.embed(ids_NL, shared_embedding)
-            for layer in self.layers:
-                states_NLE = layer(states_NLE, mask_NL)
+            states_NLE = self.layers(self.embed(ids_NL, shared_embedding), mask_NL)
         return states_NLE, self.head(states_NLE, mask_NL)
 
     def embed(self, ids_NL: Tensor, shared_embedding: TokenEmbedding | None) -> Tensor:
@@ -195,9 +189,7 @@ class ImageTower(nn.Module):
             out: Tensor = self.checkpoint(pixel_values=scaled_KHWC.permute(0, 3, 1, 2).contiguous())
             return out
         assert self.layers is not None
-        states_KPE = self._embed(pixels_KHWC)
-        for layer in self.layers:
-            states_KPE = layer(states_KPE, None)
+        states_KPE: Tensor = self.layers(self._embed(pixels_KHWC), None)
         return states_KPE
 
     def _embed(self, pixels_KHWC: Tensor) -> Tensor:
@@ -229,9 +221,11 @@ class CrossAttentionTower(nn.Module):
 
     def forward(self, text_NLE: Tensor, text_mask_NL: Tensor, image_NPE: Tensor, image_mask_NP: Tensor | None) -> Tensor:
         """Return S_m [N, D], L2-normalised."""
+        packing = Packing.of(text_NLE, text_mask_NL)
+        text_TE, (image_SE, blocks) = packing.pack(text_NLE), packing.pack_context(image_NPE, image_mask_NP)
         for layer in self.layers:
-            text_NLE = layer(text_NLE, image_NPE, image_mask_NP)
-        out: Tensor = self.head(text_NLE, text_mask_NL)
+            text_TE = layer(text_TE, image_SE, blocks)
+        out: Tensor = self.head(packing.unpack(text_TE, text_NLE), text_mask_NL)
         return out
 
 
@@ -269,9 +263,7 @@ class ConcatenationTower(nn.Module):
         if image_mask_NP is None:
             image_mask_NP = text_mask_NL.new_ones(image_NPE.shape[:2])
         states_NME, mask_NM = torch.cat([text_NLE, image_NPE], dim=1), torch.cat([text_mask_NL, image_mask_NP], dim=1)
-        for layer in self.layers:
-            states_NME = layer(states_NME, mask_NM)
-        out: Tensor = self.head(states_NME, mask_NM)
+        out: Tensor = self.head(self.layers(states_NME, mask_NM), mask_NM)
         return out
 
 

@@ -5,26 +5,26 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.floor import CountWork, Work, measure_floor
-from smar_core.model.layers import SelfAttentionLayer
+from smar_core.model.layers import SelfAttentionLayers
 
 
 def test_matrix_products_of_a_training_step_agree_with_torchs_counter() -> None:
-    layer = SelfAttentionLayer(hidden_size=8, num_heads=2, inner_size=12, dropout=0.0)
+    layers = SelfAttentionLayers(num_layers=1, hidden_size=8, num_heads=2, inner_size=12, dropout=0.0)
     x_BLE, mask_BL = torch.randn(2, 3, 8), torch.tensor([[True, True, True], [True, False, False]])
     with FlopCounterMode(display=False) as expected:
-        layer(x_BLE, mask_BL).sum().backward()
+        layers(x_BLE, mask_BL).sum().backward()
     with CountWork() as counted:
-        layer(x_BLE, mask_BL).sum().backward()
+        layers(x_BLE, mask_BL).sum().backward()
     assert counted.work.matrix_flops == expected.get_total_flops() > 0
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_a_forward_pass_is_counted_alike_with_and_without_inference_mode(mode: type) -> None:
     """4 places through five maps; attention of 3 on 3 places and of 1 on 1, two products, 2 heads of 4."""
-    layer = SelfAttentionLayer(hidden_size=8, num_heads=2, inner_size=12, dropout=0.0)
+    layers = SelfAttentionLayers(num_layers=1, hidden_size=8, num_heads=2, inner_size=12, dropout=0.0)
     x_BLE, mask_BL = torch.randn(2, 3, 8), torch.tensor([[True, True, True], [True, False, False]])
     with mode(), CountWork() as counted:
-        layer(x_BLE, mask_BL)
+        layers(x_BLE, mask_BL)
     assert counted.work.matrix_flops == 2 * 4 * (64 + 128 + 64 + 96 + 96)
     assert counted.work.attention_flops == 2 * 2 * 2 * (3 * 3 * 4 + 1 * 1 * 4)
 

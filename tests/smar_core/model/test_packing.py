@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from smar_core.model.layers import SelfAttentionLayer
-from smar_core.model.packing import Packing
+from smar_core.model.layers import CrossAttentionLayer, SelfAttentionLayers
+from smar_core.model.packing import Block, Packing
 
 
-def in_a_loop(layer: SelfAttentionLayer, x_BLE: Tensor, mask_BL: Tensor) -> Tensor:
+def in_a_loop(layers: SelfAttentionLayers, x_BLE: Tensor, mask_BL: Tensor) -> Tensor:
     """Return the states that count, computed one sequence at a time: no batch, no padding, no mask."""
-    return torch.cat([layer(x_LE[mask_L].unsqueeze(0), None)[0] for x_LE, mask_L in zip(x_BLE, mask_BL, strict=True)])
+    return torch.cat([layers(x_LE[mask_L].unsqueeze(0), None)[0] for x_LE, mask_L in zip(x_BLE, mask_BL, strict=True)])
 
 
 @pytest.mark.parametrize(
@@ -22,20 +22,50 @@ def in_a_loop(layer: SelfAttentionLayer, x_BLE: Tensor, mask_BL: Tensor) -> Tens
     ],
 )
 @pytest.mark.parametrize("way", ["packed", "traced"])
-def test_a_layer_on_a_padded_batch_is_the_layer_on_each_sequence(
+def test_layers_on_a_padded_batch_are_the_layers_on_each_sequence(
     mask: list[list[int]], way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both ways agree with the loop in every value, and in every gradient of a weight and of an input that counts."""
     torch.manual_seed(0)
     mask_BL = torch.tensor(mask, dtype=torch.bool)
-    layer = SelfAttentionLayer(hidden_size=8, num_heads=2, inner_size=12, dropout=0.0).double()
+    layers = SelfAttentionLayers(num_layers=2, hidden_size=8, num_heads=2, inner_size=12, dropout=0.0).double()
     x_BLE = torch.randn(*mask_BL.shape, 8, dtype=torch.float64, requires_grad=True)
-    inputs = [x_BLE, *layer.parameters()]
+    inputs = [x_BLE, *layers.parameters()]
 
-    expected = in_a_loop(layer, x_BLE, mask_BL)
+    expected = in_a_loop(layers, x_BLE, mask_BL)
     expected_gradients = torch.autograd.grad(expected.square().sum(), inputs)
     monkeypatch.setattr("smar_core.model.packing.torch.compiler.is_compiling", lambda: way == "traced")
-    found = layer(x_BLE, mask_BL)[mask_BL]
+    found = layers(x_BLE, mask_BL)[mask_BL]
+    gradients = torch.autograd.grad(found.square().sum(), inputs)
+
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gradients, expected_gradients)
+
+
+@pytest.mark.parametrize("image_mask", [None, [[1, 1, 0], [1, 0, 0], [1, 1, 1], [1, 1, 1]]])
+@pytest.mark.parametrize("way", ["packed", "traced"])
+def test_text_attends_to_the_patches_of_its_own_item(
+    image_mask: list[list[int]] | None, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In blocks of one length, whose order is not the items', as item by item: values and gradients."""
+    torch.manual_seed(0)
+    text_mask_BL = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1], [1, 1, 1, 0]], dtype=torch.bool)
+    image_mask_BM = None if image_mask is None else torch.tensor(image_mask, dtype=torch.bool)
+    layer = CrossAttentionLayer(hidden_size=8, num_heads=2, inner_size=12, dropout=0.0).double()
+    text_BLE, image_BME = (torch.randn(4, length, 8, dtype=torch.float64, requires_grad=True) for length in (4, 3))
+    inputs = [text_BLE, image_BME, *layer.parameters()]
+
+    alone = []
+    for row in range(4):
+        text_TE = text_BLE[row][text_mask_BL[row]]
+        image_SE = image_BME[row] if image_mask_BM is None else image_BME[row][image_mask_BM[row]]
+        alone.append(layer(text_TE, image_SE, [Block(1, len(text_TE), len(image_SE), None)]))
+    expected = torch.cat(alone)
+    expected_gradients = torch.autograd.grad(expected.square().sum(), inputs)
+    monkeypatch.setattr("smar_core.model.packing.torch.compiler.is_compiling", lambda: way == "traced")
+    packing = Packing.of(text_BLE, text_mask_BL)
+    states_TE = layer(packing.pack(text_BLE), *packing.pack_context(image_BME, image_mask_BM))
+    found = packing.unpack(states_TE, text_BLE)[text_mask_BL]
     gradients = torch.autograd.grad(found.square().sum(), inputs)
 
     torch.testing.assert_close(found, expected)
@@ -49,11 +79,11 @@ def test_unpack_undoes_pack_and_clears_padding() -> None:
     assert torch.equal(packing.unpack(packing.pack(x_BLE), x_BLE), x_BLE * mask_BL.unsqueeze(-1))
 
 
-def test_a_layer_can_be_traced() -> None:
+def test_layers_can_be_traced() -> None:
     """A trace made with one batch holds for another with other lengths."""
-    layer = SelfAttentionLayer(hidden_size=8, num_heads=2, inner_size=12, dropout=0.0).eval()
+    layers = SelfAttentionLayers(num_layers=2, hidden_size=8, num_heads=2, inner_size=12, dropout=0.0).eval()
     masks = [torch.tensor([[True, True, False], [True, False, False]]), torch.tensor([[True, True, True], [True, True, False]])]
     x_BLE = torch.randn(2, 3, 8)
-    traced = torch.export.export(layer, (x_BLE, masks[0])).module()
+    traced = torch.export.export(layers, (x_BLE, masks[0])).module()
     for mask_BL in masks:
-        torch.testing.assert_close(traced(x_BLE, mask_BL)[mask_BL], layer(x_BLE, mask_BL)[mask_BL])
+        torch.testing.assert_close(traced(x_BLE, mask_BL)[mask_BL], layers(x_BLE, mask_BL)[mask_BL])
