@@ -3,7 +3,7 @@
 from kfp import dsl
 
 from components.image import IMAGE
-from components.trainjob import PASSTHROUGHS
+from components.passthroughs import PASSTHROUGHS
 
 
 @dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False, task_config_passthroughs=PASSTHROUGHS)

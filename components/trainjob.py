@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 POD_NAME = "KFP_POD_NAME"
 """Variable in which Kubeflow Pipelines tells a task the name of its pod."""
 
-PASSTHROUGHS = [dsl.TaskConfigPassthrough(field, apply_to_task=True) for field in dsl.TaskConfigField]
-"""What a training stage is told of its own pod: all there is. The pod has it too, since the stage may train itself."""
-
 RUNTIME = "torch-distributed"
 """Training runtime that Kubeflow Trainer brings along."""
 
