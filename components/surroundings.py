@@ -1,8 +1,8 @@
 """What a stage reads from its environment: the only environment variables of the project besides MLflow's own.
 
 They say where a run's files go, not what is computed, and therefore are no parameters: those are part of the cache key. The
-local command line sets all of them but the injected run's; on a cluster the compiled pipeline sets the pipeline run's id, and
-MLflow's come from secrets or from Kubeflow's MLflow plugin.
+local command line sets all of them but the last two; on a cluster the compiled pipeline sets the pipeline run's id, Kubeflow
+the pod's name, and MLflow's come from secrets or from Kubeflow's MLflow plugin.
 
 MLflow's address goes into side files, messages and run records. A password in it would too, so it is taken out as soon as the
 address is read, and left in the environment under the names that MLflow's client reads: no later code ever holds it. A database's
@@ -23,6 +23,7 @@ STORE_DIR = "SMAR_STORE_DIR"
 PIPELINE_RUN_ID = "KFP_PIPELINE_RUN_ID"
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
+POD_NAME = "KFP_POD_NAME"
 INJECTED_RUN_ID = "MLFLOW_RUN_ID"
 USER, PASSWORD, TOKEN = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"
 SECRETS = (USER, PASSWORD, TOKEN)
@@ -41,6 +42,7 @@ class Surroundings:
         experiment: Its experiment (``MLFLOW_EXPERIMENT_NAME``).
         pipeline_run_id: Id under which the stages of one pipeline run find each other (``KFP_PIPELINE_RUN_ID``).
         injected_run_id: MLflow's run of this very task (``MLFLOW_RUN_ID``), made by Kubeflow's MLflow plugin; None without it.
+        pod_name: Pod of the task (``KFP_POD_NAME``); None where the stage is not a task on a cluster.
     """
 
     side: Path | None = None
@@ -49,6 +51,7 @@ class Surroundings:
     experiment: str = "smar"
     pipeline_run_id: str = ""
     injected_run_id: str | None = None
+    pod_name: str | None = None
 
     @classmethod
     def read(cls) -> "Surroundings":
@@ -65,6 +68,7 @@ class Surroundings:
             experiment=env.get(EXPERIMENT) or "smar",
             pipeline_run_id=env.get(PIPELINE_RUN_ID, ""),
             injected_run_id=env.get(INJECTED_RUN_ID) or None,
+            pod_name=env.get(POD_NAME) or None,
         )
 
     def as_environment(self) -> Mapping[str, str]:
@@ -76,6 +80,7 @@ class Surroundings:
             EXPERIMENT: self.experiment,
             PIPELINE_RUN_ID: self.pipeline_run_id,
             INJECTED_RUN_ID: self.injected_run_id or "",
+            POD_NAME: self.pod_name or "",
         }
         return {name: value for name, value in values.items() if value}
 

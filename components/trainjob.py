@@ -13,7 +13,6 @@ and the next try of the stage goes on from the last checkpoint.
 
 import json
 import logging
-import os
 import shutil
 import signal
 import threading
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from kfp import dsl
 
+from components.surroundings import Surroundings
 from components.trainjob_log import LogPrinter
 from components.trainjob_request import OwnPod, request, share, trainjob_name
 from smar_core.config import RuntimeConfig
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from kubeflow.trainer import TrainerClient
     from kubeflow.trainer.types.types import Runtime, TrainJob
     from kubernetes.client import ApiException
-
-POD_NAME = "KFP_POD_NAME"
-"""Variable in which Kubeflow Pipelines tells a task the name of its pod."""
 
 RUNTIME = "torch-distributed"
 """Training runtime that Kubeflow Trainer brings along."""
@@ -58,7 +55,7 @@ def trainjobs(task: dsl.TaskConfig) -> "TrainJobs | None":
     Args:
         task: What Kubeflow says the stage's pod was given.
     """
-    pod_name = os.environ.get(POD_NAME)
+    pod_name = Surroundings.read().pod_name
     return TrainJobs(pod_name, task) if pod_name else None
 
 
@@ -212,7 +209,8 @@ def _explain_refusals() -> Iterator[None]:
             raise UserError(
                 f"the stage's service account may not run TrainJobs: {words}", "bind the Role of manifests/base to it"
             ) from error
-        raise RuntimeError(f"the cluster refused a TrainJob: {words}") from error
+        tried = str(error).partition("\n")[0]
+        raise RuntimeError(f"{tried}: {words}") from error
 
 
 @contextmanager

@@ -104,7 +104,9 @@ class Job:
         return error
 
     def pass_on(self, progress: Progress) -> None:
-        """Tell the stage's listener what the first process said last."""
-        if self.progress_file.is_file():
+        """Tell the stage's listener what the first process said last, if it said anything."""
+        try:
             said = json.loads(self.progress_file.read_text(encoding="utf-8"))
-            progress.update(said["phase"], said["done"], said["total"], **said["figures"])
+        except OSError:
+            return  # not there yet or, on a network's file system, replaced between opening and reading
+        progress.update(said["phase"], said["done"], said["total"], **said["figures"])

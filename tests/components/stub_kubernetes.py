@@ -56,10 +56,11 @@ class StubKubernetes:
     """State of the cluster.
 
     Attributes:
-        trainjobs: Those that are there, by name.
+        trainjobs, pods: Those that are there, by name.
         created, deleted: TrainJobs and names, in order.
         refusals: Status and message with which requests are answered, by ``METHOD kind`` such as ``POST trainjobs``.
         on_created: Plays the Trainer for a TrainJob.
+        grace_seconds: How long the pods of a deleted TrainJob go on.
     """
 
     def __init__(self) -> None:
@@ -68,20 +69,21 @@ class StubKubernetes:
         self.deleted: list[str] = []
         self.refusals: dict[str, tuple[int, str]] = {}
         self.on_created: Callable[[dict[str, Any]], None] = lambda trainjob: None
-        self._pods: dict[str, dict[str, Any]] = {}
+        self.grace_seconds = 0.0
+        self.pods: dict[str, dict[str, Any]] = {}
         self._logs: dict[str, list[str]] = {}
         self._num_lines_of_connection: dict[str, int] = {}
 
     def start_pod(self, trainjob: str, index: int = 0) -> str:
         """Start a pod of a TrainJob and return its name."""
-        name = f"{trainjob}-node-0-{index}-{len(self._pods)}"
+        name = f"{trainjob}-node-0-{index}-{len(self.pods)}"
         labels = {
             "jobset.sigs.k8s.io/jobset-name": trainjob,
             "jobset.sigs.k8s.io/replicatedjob-name": "node",
             "batch.kubernetes.io/job-completion-index": str(index),
         }
         self._logs[name] = []
-        self._pods[name] = {
+        self.pods[name] = {
             "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels, "creationTimestamp": _NOW},
             "spec": {"containers": [{"name": "node", "image": IMAGE}]},
             "status": {"phase": "Running"},
@@ -98,11 +100,7 @@ class StubKubernetes:
 
     def end_pod(self, pod: str, phase: str = "Succeeded") -> None:
         """End a pod."""
-        self._pods[pod]["status"]["phase"] = phase
-
-    def remove_pod(self, pod: str) -> None:
-        """Remove a pod."""
-        del self._pods[pod]
+        self.pods[pod]["status"]["phase"] = phase
 
     def end_trainjob(self, name: str, condition: str = "Complete", reason: str = "Done", message: str = "") -> None:
         """Give a TrainJob a condition."""
@@ -130,6 +128,7 @@ class StubKubernetes:
             raise _RefusedError(404, f'trainjobs "{name}" not found')
         if method == "DELETE":
             self.deleted.append(name)
+            threading.Timer(self.grace_seconds, self._end_pods, (name,)).start()
             return self.trainjobs.pop(name)
         return self.trainjobs[name]
 
@@ -149,14 +148,20 @@ class StubKubernetes:
             return _own_pod()
         if name is None:
             trainjob = re.findall(r"jobset-name=([^,]+)", query["labelSelector"][0])[0]
-            pods = [pod for pod in self._pods.values() if pod["metadata"]["labels"]["jobset.sigs.k8s.io/jobset-name"] == trainjob]
-            return {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods}
-        return self._follow(name) if is_log else self._pods[name]
+            return {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": self._pods_of(trainjob)}
+        return self._follow(name) if is_log else self.pods[name]
+
+    def _end_pods(self, trainjob: str) -> None:
+        for pod in self._pods_of(trainjob):
+            del self.pods[pod["metadata"]["name"]]
+
+    def _pods_of(self, trainjob: str) -> list[dict[str, Any]]:
+        return [pod for pod in self.pods.values() if pod["metadata"]["labels"]["jobset.sigs.k8s.io/jobset-name"] == trainjob]
 
     def _follow(self, pod: str) -> Iterator[str]:
         num_sent, most = 0, self._num_lines_of_connection.get(pod)
         while True:
-            has_ended = self._pods[pod]["status"]["phase"] != "Running"
+            has_ended = pod not in self.pods or self.pods[pod]["status"]["phase"] != "Running"
             while num_sent < len(self._logs[pod]):
                 if most is not None and num_sent >= most:
                     self._num_lines_of_connection[pod] += most

@@ -221,12 +221,11 @@ def test_next_try_replaces_what_the_last_one_left(stub: StubKubernetes, launcher
     launcher.run(job, RUNTIME_OF_TWO, SILENT)
     (name,) = stub.deleted
     stub.trainjobs[name] = stub.created[0]
-    left = next(iter(stub._pods))
-    threading.Timer(1.5, stub.remove_pod, (left,)).start()
-    seen = []
-    train = stub.on_created
-    stub.on_created = lambda trainjob: (seen.append(left in stub._pods), train(trainjob))
+    left, stub.grace_seconds = stub.start_pod(name), 1.5
+    seen, train = [], stub.on_created
+    stub.on_created = lambda trainjob: (seen.append(left in stub.pods), train(trainjob))
     launcher.run(job, RUNTIME_OF_TWO, SILENT)
+    assert stub.deleted == [name, name, name]
     assert [created["metadata"]["name"] for created in stub.created] == [name, name]
     assert seen == [False]
 
@@ -257,7 +256,7 @@ def test_what_the_cluster_lacks_is_said(
 
 def test_words_of_an_admission_rule_are_passed_on(stub: StubKubernetes, launcher: TrainJobs, job: Job) -> None:
     stub.refusals["POST trainjobs"] = (422, "spec.trainer.numNodes: Invalid value")
-    with pytest.raises(RuntimeError, match=r"refused a TrainJob: spec\.trainer\.numNodes: Invalid value"):
+    with pytest.raises(RuntimeError, match=r"Failed to create TrainJob: .*: spec\.trainer\.numNodes: Invalid value"):
         launcher.run(job, RUNTIME_OF_TWO, SILENT)
 
 
