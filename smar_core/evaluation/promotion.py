@@ -1,25 +1,16 @@
-"""Whether a new catalogue may take the champion's place: two bundles, each over its own catalogue, on the same queries.
+"""Whether a new catalogue may take the champion's place (``catalogues`` says how the two are compared).
 
-What is compared is what shoppers would get: each bundle answers through its own gate and its own approximate index, out of its
-own whole catalogue. Relevant are only items that are in both: one that left cannot be found, and that is the shop's doing and no
-fault of the new bundle; one that came cannot be found by the champion. So a query without a clicked item in both is left out.
-Items that left or came are counted and said, and the recall of the new bundle over all that is in its catalogue stands beside.
-A catalogue that grows makes every item harder to find, which R@K counts against it: shoppers feel it too.
-
-The new bundle is refused when its R@K is significantly lower (two-sided paired randomisation test; with judgments there are two
-tests, corrected by Holm), or lower by more than ``max_drop``, since few queries make few drops significant; when fewer than
-``min_queries`` queries are left to tell by; and when too many of the champion's items are gone, as after a catalogue that
-was cut off in transfer, which the items in both cannot show. Without a champion nothing can be worse, and it is promoted.
-
-Shapes: Q queries, K places of a ranking.
+The new bundle is refused when R@K is significantly lower like for like (two-sided paired randomisation test; with judgments there
+are two tests, corrected by Holm); when it is lower by more than ``max_drop`` in either comparison, since few queries make few
+drops significant; when fewer than ``min_queries`` queries are left to tell by; and when too many of the champion's items are
+gone, as after a transfer that was cut off, which the items in both cannot show. Without a champion nothing can be worse, and the
+new bundle is promoted.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -28,42 +19,16 @@ import torch
 from smar_core.artifact import Artifact, create_artifact, write_json
 from smar_core.config import EvaluateConfig, PromotionConfig, RuntimeConfig
 from smar_core.data.judgments import read_judgments
-from smar_core.evaluation.measures import Qrels, Values, measure_run
-from smar_core.evaluation.significance import Comparison, holm, paired_comparison
-from smar_core.evaluation.systems import route
+from smar_core.evaluation.catalogues import CHAMPION, REFRESHED, View, compare_bundles, count_clicks, count_items
+from smar_core.evaluation.significance import holm
 from smar_core.model.device import resolve_device
 from smar_core.report.decision import render_decision
 from smar_core.retrieval.bundle import Bundle
-from smar_core.retrieval.exact import Rows
 from smar_core.schemas import PER_QUERY
 from smar_core.stage import StageContext
 from smar_core.text import query_id
 
 Verdict = Literal["promote", "keep"]
-CHAMPION, REFRESHED = "champion", "refreshed"
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """The two bundles on one kind of relevance.
-
-    Attributes:
-        source: "clicks" or "judgments".
-        queries: Q normalised texts.
-        champion_Q: R@K of the champion.
-        refreshed_Q: R@K of the new bundle, over the same relevant items.
-        comparison: Of the new bundle with the champion.
-        num_left_out: Queries without a relevant item in both catalogues.
-        all_refreshed: Mean R@K of the new bundle where every relevant item of its catalogue counts, those that came too.
-    """
-
-    source: str
-    queries: Sequence[str]
-    champion_Q: Values
-    refreshed_Q: Values
-    comparison: Comparison
-    num_left_out: int
-    all_refreshed: float
 
 
 def decide_promotion(
@@ -112,7 +77,7 @@ def decide_promotion(
     views = []
     for done, (source, table) in enumerate(given.items()):
         context.progress.update("rank and compare", done, len(given))
-        view = _compare(source, table, old, new, config.cutoff, measuring)
+        view = compare_bundles(source, table, old, new, config.cutoff, measuring)
         views += [view] if view is not None else []
     context.progress.update("rank and compare", len(given), len(given))
     catalogues = count_items(old.item_ids, new.item_ids)
@@ -125,7 +90,7 @@ def decide_promotion(
         "objections": reasons,
         "measure": f"R@{config.cutoff}",
         "catalogues": catalogues,
-        "clicks_on_items": _count_clicks(clicks, old.item_ids, new.item_ids),
+        "clicks_on_items": count_clicks(clicks, old.item_ids, new.item_ids),
         "views": {view.source: _describe(view, p) for view, p in zip(views, p_values, strict=True)},
         "digests": {CHAMPION: champion.digest, REFRESHED: bundle.digest},
         "settings": config.model_dump(mode="json"),
@@ -162,77 +127,19 @@ def find_objections(
             f"more than promotion.max_left_share ({config.max_left_share:g}) allows"
         )
     for view, p_value in zip(views, p_values, strict=True):
-        drop = -view.comparison.difference.value
-        told = f"R@{config.cutoff} on {view.source} fell by {drop:.3f}"
-        if drop > 0 and p_value < level:
-            found.append(f"{told}, which is significant (p = {p_value:.4f})")
-        if drop > config.max_drop:
-            found.append(f"{told}, more than promotion.max_drop ({config.max_drop:g}) allows")
+        drops = {
+            "like for like": -view.comparison.difference.value,
+            "as served": view.served[CHAMPION] - view.served[REFRESHED],
+        }
+        told = f"R@{config.cutoff} on {view.source} fell by {{:.3f}} {{}}"
+        if drops["like for like"] > 0 and p_value < level:
+            found.append(f"{told.format(drops['like for like'], 'like for like')}, which is significant (p = {p_value:.4f})")
+        found += [
+            f"{told.format(drop, how)}, more than promotion.max_drop ({config.max_drop:g}) allows"
+            for how, drop in drops.items()
+            if drop > config.max_drop
+        ]
     return found
-
-
-def count_items(champion: Sequence[str], refreshed: Sequence[str]) -> dict[str, Any]:
-    """Count the items that stayed, left and came.
-
-    >>> count_items(["a", "b"], ["b", "c", "d"])["left_share"]
-    0.5
-    """
-    before, after = set(champion), set(refreshed)
-    return {
-        "num_champion": len(before),
-        "num_refreshed": len(after),
-        "num_in_both": len(before & after),
-        "num_left": len(before - after),
-        "num_came": len(after - before),
-        "left_share": len(before - after) / len(before),
-    }
-
-
-def _compare(source: str, table: pa.Table, old: Bundle, new: Bundle, cutoff: int, measuring: EvaluateConfig) -> View | None:
-    """Compare two bundles on (query, item_id, grade); None where no query has a relevant item in both."""
-    in_old, in_new = (pc.is_in(table["item_id"], value_set=pa.array(b.item_ids, pa.string())) for b in (old, new))
-    both, everything = table.filter(pc.and_(in_old, in_new)), table.filter(in_new)
-    queries = sorted(set(both["query"].to_pylist()))
-    if not queries:
-        return None
-    run_of_old, run_of_new = (_rank(bundle, queries, cutoff) for bundle in (old, new))
-    champion_Q = _recall(run_of_old, both, queries, old, cutoff)
-    refreshed_Q = _recall(run_of_new, both, queries, new, cutoff)
-    everything = everything.filter(pc.is_in(everything["query"], value_set=pa.array(queries, pa.string())))
-    comparison = paired_comparison(
-        refreshed_Q,
-        champion_Q,
-        num_samples=measuring.num_bootstrap_samples,
-        confidence=measuring.confidence,
-        seed=measuring.seed,
-    )
-    num_left_out = len(table["query"].unique()) - len(queries)
-    all_refreshed = float(_recall(run_of_new, everything, queries, new, cutoff).mean())
-    return View(source, queries, champion_Q, refreshed_Q, comparison, num_left_out, all_refreshed)
-
-
-def _rank(bundle: Bundle, queries: Sequence[str], top_k: int) -> Rows:
-    """Return catalogue rows [Q, K] as the bundle serves them: each query from the index that the gate chooses."""
-    query_QD = bundle.encode(queries)
-    rankings = [bundle.rank(query_QD, modality, top_k, exact=False) for modality in bundle.indexed]
-    return route(rankings, bundle.gate.route(bundle.probabilities(queries))).rows_QK
-
-
-def _recall(run_QK: Rows, table: pa.Table, queries: Sequence[str], bundle: Bundle, cutoff: int) -> Values:
-    """Return R@K [Q] of a run over a bundle's rows."""
-    places, rows = (
-        pc.index_in(table[name], value_set=pa.array(known, pa.string())).to_numpy()
-        for name, known in (("query", queries), ("item_id", bundle.item_ids))
-    )
-    qrels = Qrels.build(len(queries), places, rows, table["grade"].to_numpy())
-    return measure_run(run_QK, qrels, [cutoff])[f"R@{cutoff}"]
-
-
-def _count_clicks(clicks: pa.Table, champion: Sequence[str], refreshed: Sequence[str]) -> dict[str, int]:
-    """Count reference clicks by where their items are."""
-    in_old, in_new = (pc.is_in(clicks["item_id"], value_set=pa.array(ids, pa.string())) for ids in (champion, refreshed))
-    masks = {"both": pc.and_(in_old, in_new), "left": pc.and_(in_old, pc.invert(in_new)), "came": pc.invert(in_old)}
-    return {name: pc.sum(clicks.filter(mask)["grade"]).as_py() or 0 for name, mask in masks.items()}
 
 
 def _describe(view: View, p_holm: float) -> dict[str, Any]:
@@ -241,10 +148,10 @@ def _describe(view: View, p_holm: float) -> dict[str, Any]:
         "num_queries_left_out": view.num_left_out,
         CHAMPION: float(view.champion_Q.mean()),
         REFRESHED: float(view.refreshed_Q.mean()),
-        "refreshed_with_new_items": view.all_refreshed,
         "difference": view.comparison.difference.as_json(),
         "p": view.comparison.p_value,
         "p_holm": p_holm,
+        "served": dict(view.served),
     }
 
 
@@ -254,7 +161,7 @@ def _per_query(views: Sequence[View], measure: str) -> pa.Table:
         {"system": system, "source": view.source, "query_id": query_id(query), "query": query, "measure": measure, "value": value}
         for view in views
         for system, value_Q in ((CHAMPION, view.champion_Q), (REFRESHED, view.refreshed_Q))
-        for query, value in zip(view.queries, np.asarray(value_Q).tolist(), strict=True)
+        for query, value in zip(view.queries, value_Q.tolist(), strict=True)
     ]
     return pa.Table.from_pylist(rows, schema=PER_QUERY)
 
