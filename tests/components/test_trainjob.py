@@ -272,6 +272,13 @@ def test_without_a_pod_there_are_no_trainjobs(monkeypatch: pytest.MonkeyPatch) -
     assert trainjobs(dsl.TaskConfig()) == TrainJobs(OWN_POD, dsl.TaskConfig())
 
 
+def test_a_running_stage_can_load_it() -> None:
+    """It failed: kfp leaves out inside a running stage what only a compiler needs."""
+    code = "from components.trainjob import trainjobs; from kfp import dsl; assert trainjobs(dsl.TaskConfig()) is None"
+    environment = {name: value for name, value in os.environ.items() if name != "KFP_POD_NAME"} | {"_KFP_RUNTIME": "true"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
 def test_api_server_is_reached_as_a_pod_reaches_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reads are tried again, so that a moment without network does not end a training of days."""
     for name, text in (("TOKEN", "token-of-the-account"), ("CERT", "certificate")):
