@@ -26,10 +26,10 @@ _NEEDED_OPTIONS: Mapping[BeamRunner, Mapping[str, str]] = {
     },
     "portable": {"job_endpoint": "--job_endpoint=HOST:8099, the address of a Beam job server"},
 }
-BEAM_ADDRESSES = ("flink_master", "job_endpoint")
-"""Options that say who takes a pipeline."""
-
-_ADDRESS = re.compile(r"(?:https?://)?[\w.-]+:\d+/?")
+_ADDRESSES: Mapping[str, re.Pattern[str]] = {
+    "flink_master": re.compile(r"(?:https?://)?([\w.-]+):(\d+)/?"),
+    "job_endpoint": re.compile(r"([\w.-]+):(\d+)"),
+}
 _SET_BY_US = ("runner", "streaming", "flink_submit_uber_jar", "direct_num_workers", "direct_running_mode")
 _SECRETS = ("s3_access_key_id", "s3_secret_access_key", "s3_session_token", "azure_connection_string")
 
@@ -125,18 +125,27 @@ class BeamConfig(Section):
         for name, example in _NEEDED_OPTIONS[self.runner].items():
             if name not in given:
                 raise ValueError(f"runner {self.runner} needs an option that options {list(self.options)} has not: add {example}")
-        for name in BEAM_ADDRESSES:
-            address = self.option(name)
-            if address is not None and not _ADDRESS.fullmatch(address):
-                raise ValueError(f"options has --{name}={address}, which is no address: write HOST:PORT")
+        self.addresses()
         return self
 
-    def option(self, name: str) -> str | None:
-        """Return the value of one of the options, None if it is not given; of several, the last.
+    def addresses(self) -> dict[str, tuple[str, int]]:
+        """Return host and port of who takes the pipeline, by the option that names it; none for Dataflow.
 
-        >>> BeamConfig(runner="portable", options=("--job_endpoint=host:8099",), shared_folder="/mnt").option("job_endpoint")
-        'host:8099'
+        >>> BeamConfig(runner="portable", options=("--job_endpoint=host:8099",), shared_folder="/mnt").addresses()
+        {'job_endpoint': ('host', 8099)}
         """
+        found = {}
+        for name, pattern in _ADDRESSES.items():
+            value = self.option(name)
+            if value is not None:
+                match = pattern.fullmatch(value)
+                if match is None:
+                    raise ValueError(f"options has --{name}={value}, which is no address: write HOST:PORT")
+                found[name] = match[1], int(match[2])
+        return found
+
+    def option(self, name: str) -> str | None:
+        """Return the value of one of the options, None if it is not given; of several, the last."""
         values = [option.partition("=")[2] for option in self.options if _name_option(option) == name]
         return values[-1] if values else None
 

@@ -11,6 +11,8 @@ reports what was attempted, retries included. What a stage counts is therefore d
 """
 
 import contextlib
+import importlib
+import io
 import logging
 import shlex
 import socket
@@ -29,7 +31,6 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from smar_core.config import BeamConfig
-from smar_core.config.data import BEAM_ADDRESSES
 from smar_core.data.exchange import NOT_SHARED, not_shared, read_note, write_note
 from smar_core.data.filesystems import is_uri
 from smar_core.errors import UserError
@@ -59,18 +60,20 @@ def run_pipeline(build: Callable[[beam.Pipeline], None], runner: BeamConfig, log
         log: File for what the embedded runner's worker processes print; others log where they run.
 
     Raises:
-        UserError: The runner is not installed or not reached, refuses an option, or its workers do not see the shared folder.
+        UserError: The runner is not installed or not reached, Beam refuses an option, or workers do not see the shared folder.
     """
     if runner.runner == "embedded":
         with _quiet_beam():
             _run(beam.Pipeline(runner=_embedded(runner, log), options=_options(runner)), build)
         return
-    for name in BEAM_ADDRESSES:
-        _check_reachable(name, runner.option(name))
+    for option, (host, port) in runner.addresses().items():
+        _check_reachable(option, host, port)
+    if runner.runner == "dataflow" and not _has_dataflow():
+        raise UserError("beam.runner dataflow needs Google's libraries, which are not here", "add apache-beam[gcp] to the image")
     try:
         pipeline = beam.Pipeline(runner=_RUNNERS[runner.runner], options=_options(runner))
-    except (ImportError, ValueError) as error:
-        raise UserError(f"Beam cannot run on {runner.runner} ({error})", "correct beam.options or what the image holds") from None
+    except ValueError as error:
+        raise UserError(f"Beam refuses beam.options {list(runner.options)} ({error})", "correct them") from None
     try:
         _run(pipeline, build)
     except RuntimeError as error:
@@ -169,24 +172,41 @@ def _options(runner: BeamConfig) -> PipelineOptions:
     if runner.runner != "dataflow" and runner.option("environment_type") is None:
         # Beam's default is a container of Beam's own image, which has none of our code.
         ours += ["--environment_type=EXTERNAL", "--environment_config=localhost:50000"]
-    return PipelineOptions(flags=[*ours, *runner.options])
+    return _parse_options([*ours, *runner.options])
 
 
-def _check_reachable(name: str, address: str | None) -> None:
-    """Find out in seconds that nobody listens: Beam itself would wait for minutes."""
-    if address is None:
-        return
-    host, _, port = address.partition("://")[2 if "://" in address else 0].rstrip("/").rpartition(":")
+def _parse_options(flags: list[str]) -> PipelineOptions:
+    """Parse options; raises ValueError where Beam would print how it is called and end this process."""
+    options, said = PipelineOptions(flags=flags), io.StringIO()
     try:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
-        if name == "job_endpoint":
-            with grpc.insecure_channel(address) as channel:
+        with contextlib.redirect_stderr(said):
+            options.get_all_options()
+    except SystemExit:
+        raise ValueError(said.getvalue().rpartition("error: ")[2].strip()) from None
+    return options
+
+
+def _check_reachable(option: str, host: str, port: int) -> None:
+    """Find out in seconds that nobody listens: Beam itself would wait for minutes."""
+    try:
+        socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
+        if option == "job_endpoint":
+            with grpc.insecure_channel(f"{host}:{port}") as channel:
                 grpc.channel_ready_future(channel).result(timeout=_CONNECT_SECONDS)
     except (OSError, grpc.FutureTimeoutError) as error:
         raise UserError(
-            f"nothing that takes a pipeline answers at --{name}={address} of beam.options ({error or 'no answer'})",
+            f"nothing that takes a pipeline answers at {host}:{port}, which beam.options name by --{option} "
+            f"({str(error) or 'no answer'})",
             "start it, or correct the address",
         ) from None
+
+
+def _has_dataflow() -> bool:
+    try:
+        importlib.import_module("google.cloud.dataflow")
+    except ImportError:
+        return False
+    return True
 
 
 def _write_pairs(pairs: Iterable[tuple[str, int]], place: str) -> None:

@@ -25,8 +25,8 @@ from smar_core.data.filesystems import (
     delete_folder,
     exists,
     first_line,
-    is_uri,
     list_files,
+    make_folder,
     open_stored,
     without_file_scheme,
 )
@@ -56,7 +56,8 @@ class Exchange:
         """Return where workers find a file of the stage, for them to read."""
         if self._root is None:
             return str(path)
-        place = self._make_folder("inputs") + f"/{path.name}"
+        make_folder(f"{self._root}/inputs")
+        place = f"{self._root}/inputs/{path.name}"
         with path.open("rb") as source, create_file(place) as sink:
             shutil.copyfileobj(source, sink)
         return place
@@ -65,7 +66,8 @@ class Exchange:
         """Return where workers write the shards that are to lie in a folder of the stage; ``fetch`` brings them there."""
         if self._root is None:
             return str(folder)
-        place = self._make_folder(f"outputs-{len(self._outputs)}")
+        place = f"{self._root}/outputs-{len(self._outputs)}"
+        make_folder(place)
         self._outputs[place] = folder
         return place
 
@@ -87,12 +89,6 @@ class Exchange:
                 with open_stored(path) as source, (folder / name).open("wb") as sink:
                     shutil.copyfileobj(source, sink)
 
-    def _make_folder(self, name: str) -> str:
-        place = f"{self._root}/{name}"
-        if not is_uri(place):
-            Path(place).mkdir(parents=True, exist_ok=True)
-        return place
-
 
 @contextlib.contextmanager
 def open_exchange(runner: BeamConfig, scratch: Path) -> Iterator[Exchange]:
@@ -113,7 +109,7 @@ def open_exchange(runner: BeamConfig, scratch: Path) -> Iterator[Exchange]:
     root = f"{without_file_scheme(runner.shared_folder).rstrip('/')}/smar-{uuid.uuid4().hex}"
     exchange = Exchange(f"{root}/notes", root)
     try:
-        exchange._make_folder("notes")
+        make_folder(exchange.notes)
         write_note(f"{exchange.notes}/{_TOKEN}", {})
     except FILE_ERRORS as error:
         raise UserError(f"beam.shared_folder {runner.shared_folder} cannot be written ({first_line(error)})", _REMEDY) from None

@@ -117,6 +117,12 @@ def exists(path: str) -> bool:
     return bool(system.get_file_info(key).type != fs.FileType.NotFound)
 
 
+def make_folder(path: str) -> None:
+    """Make a local folder, with those above it; that of a URI comes with its first file."""
+    if not is_uri(path):
+        Path(path).mkdir(parents=True, exist_ok=True)
+
+
 def delete_folder(path: str) -> None:
     """Delete a folder, by path or URI, with all that is in it."""
     if not is_uri(path):

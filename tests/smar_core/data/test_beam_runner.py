@@ -132,9 +132,24 @@ def test_a_runner_that_nobody_serves_is_told_in_seconds(tmp_path: Path, runner: 
     jar = ("--flink_job_server_jar=/no/such.jar",) if runner == "flink" else ()
     config = BeamConfig(runner=runner, options=(f"--{option}={address}", *jar), shared_folder=str(tmp_path))
     started = time.monotonic()
-    with pytest.raises(UserError, match=f"nothing that takes a pipeline answers at --{option}={address}"):
+    with pytest.raises(UserError, match=f"answers at {address}, which beam.options name by --{option}"):
         run_pipeline(lambda pipeline: pipeline | beam.Create([1]), config, tmp_path / "log")
     assert time.monotonic() - started < 5
+
+
+def test_a_listener_that_is_no_job_service_is_told_in_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smar_core.data.beam_runner._CONNECT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(UserError, match="no answer"):
+        config = portable(f"127.0.0.1:{silent.getsockname()[1]}", "localhost:50000", str(tmp_path))
+        run_pipeline(lambda pipeline: pipeline | beam.Create([1]), config, tmp_path / "log")
+
+
+def test_dataflow_without_googles_libraries_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "google.cloud.dataflow", None)
+    options = ("--project=p", "--region=r", "--temp_location=gs://shop/tmp", "--sdk_container_image=i")
+    config = BeamConfig(runner="dataflow", options=options, shared_folder="gs://shop/exchange")
+    with pytest.raises(UserError, match="not here"):
+        run_pipeline(lambda pipeline: pipeline | beam.Create([1]), config, tmp_path / "log")
 
 
 class StubFlink(BaseHTTPRequestHandler):
@@ -200,13 +215,19 @@ def test_flink_is_sent_a_jar_whose_tasks_run_in_the_pool_beside_them(flink: Beam
     assert options["beam:option:parallelism:v1"] == "4"
 
 
+def test_an_option_that_beam_refuses_is_named(flink: BeamConfig, tmp_path: Path) -> None:
+    config = flink.model_copy(update={"options": (*flink.options, "--parallelism=four")})
+    with pytest.raises(UserError, match="argument --parallelism: invalid int value: 'four'"):
+        run_pipeline(lambda pipeline: pipeline | beam.Create([1]), config, tmp_path / "log")
+
+
 def test_what_fails_on_flink_is_told(flink: BeamConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StubFlink, "state", "FAILED")
     monkeypatch.setattr(StubFlink, "exception", "java.lang.RuntimeException: no space left")
     with pytest.raises(RuntimeError, match="no space left"):
         run_pipeline(lambda pipeline: pipeline | beam.Create([1]), flink, tmp_path / "log")
     monkeypatch.setattr(StubFlink, "exception", f"RuntimeError: {NOT_SHARED} on worker flink-1")
-    with pytest.raises(UserError, match="a worker does not see what this stage wrote to beam.shared_folder"):
+    with pytest.raises(UserError, match="a worker does not see what this stage wrote"):
         run_pipeline(lambda pipeline: pipeline | beam.Create([1]), flink, tmp_path / "log")
 
 
