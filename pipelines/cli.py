@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from pipelines.cli_cluster import compile_command
+from pipelines.cli_cluster import compile_command, submit
 from pipelines.cli_evaluation import evaluate
 from pipelines.cli_experiments import ablate, sweep
 from pipelines.cli_options import (
@@ -134,6 +134,7 @@ app.command()(refresh)
 
 
 app.command("compile")(compile_command)
+app.command()(submit)
 
 
 @app.command()

@@ -1,11 +1,13 @@
 """The commands of ``smar`` for a cluster: compile and submit."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.cli_options import Overrides, Preset
+from pipelines.cli_experiments import make_ablation, make_sweep
+from pipelines.cli_options import Clicks, Columns, Images, Items, Judgments, NoCache, Overrides, Preset
 from smar_core.errors import UserError
 
 
@@ -40,3 +42,113 @@ def compile_command(
             raise UserError(f"{path} cannot be written ({error.strerror})", "name another folder with --out") from None
         typer.echo(path)
         typer.echo(resources)
+
+
+def submit(
+    pipeline: Annotated[str, typer.Argument(help="training, ablation or sweep.")],
+    host: Annotated[
+        str,
+        typer.Option(
+            envvar="KF_PIPELINES_ENDPOINT", help="URL of Kubeflow Pipelines' API, for example https://kubeflow.example/pipeline."
+        ),
+    ],
+    items: Items,
+    clicks: Clicks,
+    judgments: Judgments = None,
+    images: Images = None,
+    columns: Columns = None,
+    digests: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--digest",
+            metavar="INPUT=TEXT",
+            help="For an input that this machine may not list: any text that changes with it, such as a date. Repeatable.",
+        ),
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="Settings to start from. [default: small; study for experiments]")] = None,
+    variant: Annotated[str | None, typer.Option(help="Model to train, or that a sweep starts from. [default: smar]")] = None,
+    settings: Overrides = None,
+    image: Annotated[
+        str | None, typer.Option(metavar="REF", help="Image of all tasks, by digest or version tag; --set cluster.image=REF.")
+    ] = None,
+    variants: Annotated[str | None, typer.Option(help="ablation: variants, separated by commas. [default: all]")] = None,
+    seeds: Annotated[str | None, typer.Option(help="ablation, sweep: seeds of every trial. [default: 0]")] = None,
+    baseline: Annotated[str | None, typer.Option(help="ablation: what the others are compared with. [default: smar]")] = None,
+    axes: Annotated[
+        list[str] | None, typer.Option("--axis", metavar="SECTION.KEY=VALUE,...", help="sweep: setting to move. Repeatable.")
+    ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option("--setting", metavar="'VARIANT SECTION.KEY=VALUE ...'", help="ablation, sweep: train this too. Repeatable."),
+    ] = None,
+    experiment: Annotated[
+        str, typer.Option(help="Kubeflow's experiment to show the run under; made if it is not there.")
+    ] = "smar",
+    run_name: Annotated[str | None, typer.Option(help="Name of the run. [default: of pipeline, variant and preset]")] = None,
+    namespace: Annotated[str | None, typer.Option(help="Your namespace, where Kubeflow has many users.")] = None,
+    service_account: Annotated[str | None, typer.Option(help="Account that the run's pods run as.")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File of a bearer token. [default: the service account's, inside a cluster]")
+    ] = None,
+    no_cache: NoCache = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the run's end; exit code 1 names the task that failed.")] = False,
+) -> None:
+    """Start a run of a pipeline on a Kubeflow cluster, and print where to watch it.
+
+    Inputs are URIs that the cluster's tasks reach (s3://, gs://, ...). The pipeline is compiled with the settings of section
+    `cluster` and uploaded where that version is not there yet; all other settings are parameters of the run, as they are of
+    `smar run`:
+
+    `smar submit training --host https://kubeflow.example/pipeline --token-file token --items s3://shop/items --clicks s3://shop/clicks
+    --image registry.example/smar:TAG --set cluster.training_accelerators=1 --wait`
+    """
+    from pipelines.kubeflow import Address
+    from pipelines.preflight import parse_column_map, parse_pairs
+    from pipelines.submit import Inputs, Submission, plan_experiment, plan_training, split_settings, start_run
+    from smar_core.config import load_config
+    from smar_core.data.sources import Sources
+
+    experiments = ("ablation", "sweep")
+    _check_options(
+        pipeline,
+        {
+            "--variant": (variant, ("training", "sweep")),
+            "--variants": (variants, ("ablation",)),
+            "--baseline": (baseline, ("ablation",)),
+            "--axis": (axes, ("sweep",)),
+            "--seeds": (seeds, experiments),
+            "--setting": (beside, experiments),
+        },
+    )
+    sources = Sources(items, clicks, images, parse_column_map(columns or []))
+    inputs = Inputs(sources, judgments, parse_pairs(digests or [], "--digest", "INPUT=TEXT", "items=2026-11-21"))
+    start = preset or ("study" if pipeline in experiments else "small")
+    model = variant or "smar"
+    given = (*(settings or ()), *([f"cluster.image={image}"] if image is not None else ()))
+    cluster, others = split_settings(start, given)
+    if pipeline == "training":
+        arguments = plan_training(inputs, load_config(start, given, model))
+    elif pipeline == "ablation":
+        plan = make_ablation(start, others, variants, seeds or "0", baseline or "smar", beside or ())
+        arguments = plan_experiment(inputs, plan, cluster)
+    else:
+        arguments = plan_experiment(inputs, make_sweep(start, others, axes, seeds or "0", model, beside or ()), cluster)
+    named = run_name or " ".join(part for part in (pipeline, variant, start) if part)
+    submission = Submission(pipeline, cluster, arguments, experiment, named, not no_cache, service_account)
+    start_run(submission, Address(host, namespace, token_file), wait=wait, tell=typer.echo)
+
+
+def _check_options(pipeline: str, options: Mapping[str, tuple[object, Sequence[str]]]) -> None:
+    """Refuse a pipeline that there is none of, and options that it does not read.
+
+    Args:
+        pipeline: Its name.
+        options: Of each option: its value, None where it was not given, and the pipelines that read it.
+    """
+    from pipelines.compile import PIPELINES
+
+    if pipeline not in PIPELINES:
+        raise UserError(f"there is no pipeline {pipeline!r}", f"choose one of {', '.join(PIPELINES)}")
+    for option, (value, readers) in options.items():
+        if value is not None and pipeline not in readers:
+            raise UserError(f"{option} is not read by pipeline {pipeline}", f"leave it out, or submit {' or '.join(readers)}")

@@ -1,5 +1,6 @@
 """The commands of ``smar`` that train many models: ablate and sweep."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,11 +62,7 @@ def ablate(
     Every finished trial leaves a small file in RESULTS; a trial whose file is there, made with the same settings and data, is
     read and not trained. So the same command after an interrupt, or with more variants, settings or seeds, goes on.
     """
-    from smar_core.config import VARIANTS
-    from smar_core.experiments.plans import plan_ablation
-
-    named = _split(variants) if variants else VARIANTS
-    plan = plan_ablation(preset, settings or (), named, _parse_seeds(seeds), baseline, beside or ())
+    plan = make_ablation(preset, settings or (), variants, seeds, baseline, beside or ())
     _run_experiment(plan, items, clicks, images, columns, judgments, out, results, runner, no_cache)
 
 
@@ -100,11 +97,36 @@ def sweep(
     days, though the gate's report of itself looks at them and held-out synthetic queries leave out what was asked on them.
     A gate's threshold and calibration are fitted on the validation days: settings of gate.* look better here than they are.
     """
+    plan = make_sweep(preset, settings or (), axes, seeds, variant, beside or ())
+    _run_experiment(plan, items, clicks, images, columns, judgments, out, results, runner, no_cache)
+
+
+def make_ablation(
+    preset: str, settings: Sequence[str], variants: str | None, seeds: str, baseline: str, beside: Sequence[str]
+) -> "Plan":
+    """Return the plan of an ablation, given options as they are typed; None stands for every variant.
+
+    Raises:
+        UserError: An option is malformed, or names what is not there.
+    """
+    from smar_core.config import VARIANTS
+    from smar_core.experiments.plans import plan_ablation
+
+    return plan_ablation(preset, settings, _split(variants) if variants else VARIANTS, _parse_seeds(seeds), baseline, beside)
+
+
+def make_sweep(
+    preset: str, settings: Sequence[str], axes: Sequence[str] | None, seeds: str, variant: str, beside: Sequence[str]
+) -> "Plan":
+    """Return the plan of a sweep, given options as they are typed; None stands for the axes of the paper, if nothing is beside.
+
+    Raises:
+        UserError: An option is malformed, or names what is not there.
+    """
     from smar_core.experiments.plans import DEFAULT_AXES, plan_sweep
 
     moved = axes or (() if beside else DEFAULT_AXES)
-    plan = plan_sweep(preset, settings or (), moved, _parse_seeds(seeds), variant, beside or ())
-    _run_experiment(plan, items, clicks, images, columns, judgments, out, results, runner, no_cache)
+    return plan_sweep(preset, settings, moved, _parse_seeds(seeds), variant, beside)
 
 
 def _run_experiment(

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,8 @@ def run_experiment(request: ExperimentRequest, console: Console) -> None:
         run = state.new_run()
         around = Surroundings(run.side, state.store, uri, configs[0].tracking.experiment, run.run_id)
         if missing:
-            arguments = experiment_arguments(request, digests, missing, recorded, results)
+            data = data_arguments(request.sources, request.judgments, digests)
+            arguments = experiment_arguments(plan, data, missing, recorded, str(results))
             artifact = _run_pipeline(request, configs[0], arguments, missing, results, state, run, around, console)
         else:
             artifact = _compare_recorded(request, recorded, results, run, around)
@@ -96,30 +97,34 @@ def run_experiment(request: ExperimentRequest, console: Console) -> None:
 
 
 def experiment_arguments(
-    request: ExperimentRequest, digests: Mapping[str, str], missing: list[Trial], recorded: list[Trial], results: Path
+    plan: Plan,
+    data: Mapping[str, str],
+    missing: Sequence[Trial],
+    recorded: Sequence[Trial] = (),
+    results: str = "",
 ) -> dict[str, Any]:
-    """Return the parameters of the pipeline.
+    """Return the parameters of the pipeline, all but its image.
 
     Args:
-        request: What the user asked for.
-        digests: What ``check_inputs`` returned.
+        plan: The experiment.
+        data: What ``data_arguments`` returned.
         missing: Trials to run.
         recorded: Trials to compare only.
-        results: Folder of the evidence.
+        results: Folder of the evidence; "" where tasks share none.
 
     Raises:
         UserError: They are longer than Kubeflow takes.
     """
-    plan = request.plan
     code = stage_digests()
     keys = sorted({pretrain_key(code["pretrain"], plan.configure(trial).model) for trial in plan.trials})
     code["pretrain"] = keys[0] if len(keys) == 1 else digest_json(keys)
-    arguments = data_arguments(request.sources, request.judgments, digests) | {
+    arguments = {
+        **data,
         "preset": plan.preset,
         "settings": json.dumps(plan.settings),
         "trials": [{"variant": t.variant, "overrides": json.dumps(t.overrides), "seed": str(t.seed)} for t in missing],
         "baseline": plan.baseline,
-        "results": str(results),
+        "results": results,
         "recorded": json.dumps([trial.name for trial in recorded]),
         **{f"code_{stage}": digest for stage, digest in code.items()},
         "code": json.dumps(code),

@@ -38,10 +38,10 @@ class PipelineFailedError(RuntimeError):
 
     Args:
         problem: What happened: a clause.
-        log: Where everything that was printed stands.
+        log: Where everything that was printed stands: a file, or a page of Kubeflow.
     """
 
-    def __init__(self, problem: str, log: Path) -> None:
+    def __init__(self, problem: str, log: Path | str) -> None:
         super().__init__(f"{problem}; see {log}.")
 
 

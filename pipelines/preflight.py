@@ -28,15 +28,30 @@ def parse_column_map(pairs: list[str]) -> dict[str, str]:
     >>> parse_column_map(["title=name"])
     {'title': 'name'}
     """
-    column_map: dict[str, str] = {}
+    return parse_pairs(pairs, "--map", "field=column", "title=product_name")
+
+
+def parse_pairs(pairs: list[str], option: str, form: str, example: str) -> dict[str, str]:
+    """Parse an option of the form ``name=value`` that may be repeated.
+
+    Args:
+        pairs: What was given.
+        option: The option.
+        form: Its form, as its help has it.
+        example: A value that fits.
+
+    Raises:
+        UserError: A pair has another form, or a name is given twice.
+    """
+    values: dict[str, str] = {}
     for pair in pairs:
-        name, equals, column = pair.partition("=")
-        if not equals or not name.strip() or not column.strip():
-            raise UserError(f"--map {pair!r} is not of the form field=column", "write for example --map title=product_name")
-        if name.strip() in column_map:
-            raise UserError(f"--map names the field {name.strip()!r} twice", "map it to one column")
-        column_map[name.strip()] = column.strip()
-    return column_map
+        name, equals, value = (part.strip() for part in pair.partition("="))
+        if not (name and equals and value):
+            raise UserError(f"{option} {pair!r} is not of the form {form}", f"write for example {option} {example}")
+        if name in values:
+            raise UserError(f"{option} names the {form.partition('=')[0].lower()} {name!r} twice", "give it once")
+        values[name] = value
+    return values
 
 
 def absolute(path: str) -> str:

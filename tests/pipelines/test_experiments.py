@@ -13,6 +13,7 @@ from rich.console import Console
 from components.record import STAGE_OUTPUTS
 from pipelines.cli import invoke
 from pipelines.experiment_run import ExperimentRequest, experiment_arguments, run_experiment
+from pipelines.jobs import data_arguments
 from smar_core.data.sources import Sources, check_inputs
 from smar_core.errors import UserError
 from smar_core.experiments.evidence import write_evidence
@@ -214,17 +215,16 @@ def test_evidence_that_cannot_be_compared_is_refused_before_anything_is_trained(
     assert not (tmp_path / ".smar").exists()
 
 
-def test_too_many_trials_for_a_pipelines_parameters(tmp_path: Path) -> None:
+def test_too_many_trials_for_a_pipelines_parameters() -> None:
     plan = plan_ablation("demo", [], ["smar"], range(300))
-    request = ExperimentRequest(plan, Sources("/items", "/clicks"), None, tmp_path)
     with pytest.raises(UserError, match="10,000"):
-        experiment_arguments(request, {}, list(plan.trials), [], tmp_path)
+        experiment_arguments(plan, data_arguments(Sources("/items", "/clicks"), None, {}), plan.trials)
 
 
-def test_all_variants_with_three_seeds_fit(tmp_path: Path) -> None:
+def test_all_variants_with_three_seeds_fit() -> None:
     from smar_core.config import VARIANTS
 
     plan = plan_ablation("study", SETTINGS, VARIANTS, [0, 1, 2])
-    request = ExperimentRequest(plan, Sources("/data/items", "/data/clicks"), None, tmp_path)
-    told = experiment_arguments(request, dict.fromkeys(("items", "clicks"), "0" * 64), list(plan.trials), [], tmp_path)
+    digests = dict.fromkeys(("items", "clicks"), "0" * 64)
+    told = experiment_arguments(plan, data_arguments(Sources("/data/items", "/data/clicks"), None, digests), plan.trials)
     assert len(told["trials"]) == 27

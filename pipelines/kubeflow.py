@@ -1,0 +1,272 @@
+"""Kubeflow's API server, through Kubeflow's own client: upload a pipeline, start a run of it, wait for its end.
+
+The client prints, retries a wrong address for half a minute, and never sees the end of a cancelled run; what is here says each
+mistake in one sentence at once. A token is read from its file before every request, because tokens of service accounts are
+replaced while a run is waited for, and it is shown nowhere. Left out: logins through a browser.
+"""
+
+import contextlib
+import io
+import json
+import os
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import kfp
+from kfp.client import KF_PIPELINES_SA_TOKEN_ENV, KF_PIPELINES_SA_TOKEN_PATH
+from kfp_server_api import ApiException
+from urllib3.exceptions import HTTPError
+
+from pipelines.local import PipelineFailedError
+from smar_core.errors import UserError
+
+_EQUALS = 1
+_ENDS = frozenset({"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"})
+_GROUP = re.compile(r"root|executor.*|(for-loop|iteration|condition)(-.*)?")
+"""Tasks that stand for others, or for a part of one."""
+
+_POLL_SECONDS = 10.0
+_NUM_PASSING_FAILURES = 6
+_MESSAGE_LENGTH = 300
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a Kubeflow is, and who asks.
+
+    Attributes:
+        host: URL of its API.
+        namespace: The user's, where Kubeflow has many users; None where it has one.
+        token_file: File of a bearer token; None: the service account's inside a cluster, else no token.
+    """
+
+    host: str
+    namespace: str | None = None
+    token_file: Path | None = None
+
+
+class Kubeflow:
+    """A Kubeflow that has answered.
+
+    Args:
+        address: Where it is.
+
+    Raises:
+        UserError: It cannot be reached, is no Kubeflow, or refuses the token; or the token cannot be read.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._host = address.host.rstrip("/")
+        token_file = _token_file(address.token_file)
+        credentials = None if token_file is None else kfp.client.ServiceAccountTokenVolumeCredentials(str(token_file))
+        with self._explained("say how it is"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it speaks to version 2 only
+            self._client = _Client(self._host, namespace=address.namespace or "kubeflow", credentials=credentials)
+            is_shared = self._client.get_kfp_healthz().multi_user
+        if is_shared and not address.namespace and not self._client.get_user_namespace():
+            raise UserError(f"{self._host} has many users", "name your namespace with --namespace")
+
+    def upload(self, name: str, version: str, package: Path) -> tuple[str, str]:
+        """Return the ids of a pipeline and of one of its versions, which are made where they are not there.
+
+        Args:
+            name: Name of the pipeline.
+            version: Name of the version, which tells its content.
+            package: The compiled pipeline.
+        """
+        with self._explained(f"keep pipeline {name}"):
+            found = self._client.list_pipelines(filter=_named(name), namespace=self._address.namespace).pipelines
+            pipeline = found[0] if found else self._client.upload_pipeline(str(package), name, namespace=self._address.namespace)
+            pipeline_id = self._id(pipeline.pipeline_id)
+            versions = self._client.list_pipeline_versions(pipeline_id, filter=_named(version)).pipeline_versions
+            kept = versions[0] if versions else self._client.upload_pipeline_version(str(package), version, pipeline_id)
+            return pipeline_id, self._id(kept.pipeline_version_id)
+
+    def start(
+        self,
+        pipeline: tuple[str, str],
+        arguments: dict[str, Any],
+        *,
+        experiment: str,
+        run_name: str,
+        service_account: str | None,
+    ) -> str:
+        """Start a run and return its id.
+
+        Args:
+            pipeline: What ``upload`` returned.
+            arguments: Parameters of the pipeline.
+            experiment: Experiment that the run is shown under; made if it is not there.
+            run_name: Name of the run.
+            service_account: Account that its pods run as; None for the backend's own choice.
+        """
+        with self._explained(f"keep experiment {experiment}"):
+            kept = self._client.create_experiment(experiment, namespace=self._address.namespace)
+        with self._explained("start a run"):
+            run = self._client.run_pipeline(
+                self._id(kept.experiment_id),
+                run_name,
+                params=arguments,
+                pipeline_id=pipeline[0],
+                version_id=pipeline[1],
+                service_account=service_account,
+            )
+            return self._id(run.run_id)
+
+    def page(self, run_id: str) -> str:
+        """Return the URL of a run's page."""
+        return f"{self._host}/#/runs/details/{run_id}"
+
+    def wait(self, run_id: str, tell: Callable[[str], None]) -> None:
+        """Wait for the end of a run; some looks at it in a row may fail.
+
+        Args:
+            run_id: The run.
+            tell: Given a line for every change of a task.
+
+        Raises:
+            PipelineFailedError: It did not end well; names the task.
+            UserError: Kubeflow cannot be reached any more, or refuses the token.
+        """
+        shown: dict[str, str] = {}
+        num_failures = 0
+        while True:
+            try:
+                with self._explained("tell of the run"):
+                    run = self._client.get_run(run_id)
+                num_failures = 0
+            except UserError:
+                num_failures += 1
+                if num_failures == _NUM_PASSING_FAILURES:
+                    raise
+                time.sleep(_POLL_SECONDS)
+                continue
+            for task, state in _states(run).items():
+                if shown.get(task) != state:
+                    tell(f"{task}: {state.lower()}")
+                    shown[task] = state
+            if run.state in _ENDS:
+                break
+            time.sleep(_POLL_SECONDS)
+        if run.state != "SUCCEEDED":
+            raise PipelineFailedError(_failure(run), self.page(run_id))
+
+    def _id(self, value: str | None) -> str:
+        if not value:
+            raise UserError(
+                f"{self._host} answers, but not as Kubeflow's API does (with a login page?)",
+                "name the address of the API with --host, and a token with --token-file",
+            )
+        return value
+
+    @contextlib.contextmanager
+    def _explained(self, task: str) -> Iterator[None]:
+        """Keep the client from printing, and turn what it raises into a UserError.
+
+        Args:
+            task: What Kubeflow is asked to do.
+        """
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                yield
+        except HTTPError as error:
+            reason = getattr(error, "reason", None) or error
+            raise UserError(
+                f"{self._host} cannot be reached ({_short(str(reason).partition(': ')[2] or reason)})",
+                "check --host and the network",
+            ) from None
+        except ApiException as error:
+            raise self._explain(error, task) from None
+
+    def _explain(self, error: ApiException, task: str) -> UserError:
+        said = f"{error.status} {_message(error)}"
+        if error.status in (401, 403):
+            account = "give a token with --token-file" if _token_file(self._address.token_file) is None else "give another token"
+            return UserError(
+                f"{self._host} refuses to {task} ({said})", f"{account}, of an account that may do so in the namespace"
+            )
+        if error.status == 404:
+            return UserError(
+                f"{self._host} does not know what it is asked, to {task} ({said})",
+                "name the address of the API of Kubeflow Pipelines 2 with --host, and a namespace that is there with --namespace",
+            )
+        if error.status is not None and error.status < 500:
+            return UserError(f"{self._host} refuses to {task} ({said})", "correct what it names")
+        return UserError(f"{self._host} fails to {task} ({said})", "try again, or look at the log of ml-pipeline")
+
+
+class _Client(kfp.Client):
+    """Kubeflow's client, which would ask five times in half a minute whether a server with another token is in good health."""
+
+    def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
+        """Ask once."""
+        return self._healthz_api.healthz_service_get_healthz()
+
+
+def _token_file(given: Path | None) -> Path | None:
+    """Return the file of the token, if there is one.
+
+    Raises:
+        UserError: The file that was given cannot be read, or is empty.
+    """
+    if given is None:
+        mounted = Path(os.environ.get(KF_PIPELINES_SA_TOKEN_ENV) or KF_PIPELINES_SA_TOKEN_PATH)
+        return mounted if mounted.is_file() else None
+    try:
+        token = given.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise UserError(f"token file {given} cannot be read", "name a file that holds a bearer token with --token-file") from None
+    if not token:
+        raise UserError(f"token file {given} is empty", "write a bearer token into it")
+    return given
+
+
+def _named(name: str) -> str:
+    """Return the filter of a list for objects of a name."""
+    return json.dumps({"predicates": [{"operation": _EQUALS, "key": "display_name", "stringValue": name}]})
+
+
+def _message(error: ApiException) -> str:
+    """Return what the server says of an error, else what HTTP calls it; never its headers."""
+    try:
+        body = json.loads(error.body)
+        said = body.get("message") or body.get("error") or error.reason
+    except (TypeError, ValueError, AttributeError):
+        said = error.reason
+    return _short(said)
+
+
+def _short(text: Any) -> str:
+    return " ".join(str(text).split())[:_MESSAGE_LENGTH]
+
+
+def _tasks(run: Any) -> Iterator[Any]:
+    """Yield a run's tasks, without those that stand for groups of them."""
+    details = (run.run_details.task_details if run.run_details is not None else None) or []
+    return (task for task in details if task.display_name and not _GROUP.fullmatch(_stage(task)))
+
+
+def _stage(task: Any) -> str:
+    """Return the name of the task that a part of one (its driver) belongs to."""
+    return str(task.display_name).removesuffix("-driver")
+
+
+def _states(run: Any) -> dict[str, str]:
+    return {_stage(task): task.state for task in _tasks(run) if task.state and not task.display_name.endswith("-driver")}
+
+
+def _failure(run: Any) -> str:
+    """Return which task of a run failed and why, as far as Kubeflow says so."""
+    if run.state == "CANCELED":
+        return "the run was cancelled"
+    failed = [task for task in _tasks(run) if task.state == "FAILED"]
+    reasons = [task.error.message for task in failed if task.error is not None and task.error.message]
+    reasons += [run.error.message] if run.error is not None and run.error.message else []
+    names = ", ".join(dict.fromkeys(_stage(task) for task in failed))
+    return f"{names or 'the run'} failed" + (f" ({_short(reasons[0])})" if reasons else "")

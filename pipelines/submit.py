@@ -1,0 +1,232 @@
+"""``smar submit``: a pipeline of this program as a run on a Kubeflow cluster.
+
+The parameters are those of a local run (``pipeline_arguments``, ``experiment_arguments``). What differs is where the data is:
+tasks reach no file of this machine, so every input is a URI. Its digest is a parameter because Kubeflow's cache knows paths and
+not contents; it is made of the checksums that the store keeps, or, where this machine may not list the store, of whatever text
+the user says tells this version of the input from others. What is in the files is checked by ``prepare_data``, not here.
+"""
+
+import json
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipelines.checkpoints import pretrain_key
+from pipelines.compile import compile_pipeline, disable_caching, version_of
+from pipelines.experiment_run import LONGEST_PARAMETERS, experiment_arguments
+from pipelines.jobs import INPUT_FILES, data_arguments
+from pipelines.kubeflow import Address, Kubeflow
+from pipelines.placement import IMAGE_PARAMETER
+from pipelines.training_run import pipeline_arguments
+from smar_core.config import ClusterConfig, PipelineConfig, TrackingConfig, load_config
+from smar_core.data.files import digest_inputs
+from smar_core.data.filesystems import is_uri
+from smar_core.data.sources import Sources
+from smar_core.digest import digest_json
+from smar_core.errors import UserError
+from smar_core.experiments.trials import Plan
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Input files as the tasks of a cluster reach them.
+
+    Attributes:
+        sources: Catalogue and click log, by URI.
+        judgments: Graded judgments, likewise; None for none.
+        versions: For inputs that this machine may not list, by a name of ``INPUT_FILES``: any text that changes with them.
+    """
+
+    sources: Sources
+    judgments: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def arguments(self) -> dict[str, str]:
+        """Return the parameters that name the files and their digests.
+
+        Raises:
+            UserError: An input is no URI, is not there, or cannot be listed.
+        """
+        named = {"items": self.sources.items, "clicks": self.sources.clicks, "images": self.sources.images}
+        paths = {name: path for name, path in {**named, "judgments": self.judgments}.items() if path is not None}
+        for name in self.versions:
+            if name not in paths:
+                raise UserError(f"--digest names {name!r}, which is no input of this run", f"name one of {', '.join(paths)}")
+        digests = {name: self._digest(name, path) for name, path in paths.items()}
+        return data_arguments(self.sources, self.judgments, digests)
+
+    def _digest(self, name: str, path: str) -> str:
+        if not is_uri(path) or path.startswith("file://"):
+            raise UserError(
+                f"--{name} {path} is a file of this machine, which no task of a cluster reaches",
+                "copy it to an object store and give its URI, such as s3://BUCKET/items.parquet",
+            )
+        if name in self.versions:
+            return digest_json({"uri": path, "version": self.versions[name]})
+        try:
+            return digest_inputs(path)
+        except UserError as error:
+            raise UserError(error.problem, f"{error.remedy}; or say which version it is with --digest {name}=TEXT") from None
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A run to start.
+
+    Attributes:
+        pipeline: One of ``pipelines.compile.PIPELINES``.
+        cluster: Where its tasks run; its image names what they run.
+        arguments: Parameters of the pipeline, all but the image.
+        experiment: Kubeflow's experiment that the run is shown under.
+        run_name: Name of the run.
+        use_cache: Whether stages may be taken from Kubeflow's cache.
+        service_account: Account that its pods run as; None for the backend's own choice.
+    """
+
+    pipeline: str
+    cluster: ClusterConfig
+    arguments: Mapping[str, Any]
+    experiment: str
+    run_name: str
+    use_cache: bool = True
+    service_account: str | None = None
+
+
+def plan_training(inputs: Inputs, config: PipelineConfig) -> dict[str, Any]:
+    """Return the parameters of the training pipeline.
+
+    Raises:
+        UserError: A setting cannot hold on a cluster, or an input cannot be used.
+    """
+    _check_config(config)
+    data = inputs.arguments()
+    digests = {name: data[f"{name}_digest"] for name in INPUT_FILES}
+    return {**pipeline_arguments(inputs.sources, inputs.judgments, digests, config)}
+
+
+def plan_experiment(inputs: Inputs, plan: Plan, cluster: ClusterConfig) -> dict[str, Any]:
+    """Return the parameters of the pipeline of an experiment, of which all trials run.
+
+    Args:
+        inputs: The data.
+        plan: The experiment.
+        cluster: Where its tasks run.
+
+    Raises:
+        UserError: A setting cannot hold on a cluster, or an input cannot be used.
+    """
+    for trial in plan.trials:
+        _check_config(plan.configure(trial).model_copy(update={"cluster": cluster}))
+    return experiment_arguments(plan, inputs.arguments(), plan.trials)
+
+
+def split_settings(preset: str, settings: tuple[str, ...]) -> tuple[ClusterConfig, tuple[str, ...]]:
+    """Return the config section ``cluster`` that some settings make, and the settings of all other sections.
+
+    Args:
+        preset: What they start from.
+        settings: ``section.key=value`` each.
+    """
+    placing = tuple(setting for setting in settings if setting.strip().startswith("cluster."))
+    return load_config(preset, placing).cluster, tuple(setting for setting in settings if setting not in placing)
+
+
+def check_image(reference: str | None) -> str:
+    """Return the reference of an image that will be the same image tomorrow.
+
+    Raises:
+        UserError: There is none, or it has neither a digest nor a tag that says which it is.
+
+    >>> check_image("registry.example:5000/smar:1.2.0")
+    'registry.example:5000/smar:1.2.0'
+    """
+    if reference is None:
+        raise UserError("no image is named", "name the one that make image built and you pushed, with --image REGISTRY/smar:TAG")
+    name, at, digest = reference.partition("@")
+    _, _, tag = name.rpartition("/")[2].partition(":")
+    if reference.split() != [reference] or (at and not _DIGEST.fullmatch(digest)) or not name:
+        raise UserError(f"image {reference!r} is no reference", "write REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST")
+    if not at and tag in ("", "latest"):
+        raise UserError(
+            f"image {reference} does not say which version it is, and Kubeflow's cache knows images by name",
+            "name it by digest (NAME@sha256:...) or by the tag that make image gave it",
+        )
+    return reference
+
+
+def start_run(submission: Submission, address: Address, *, wait: bool, tell: Callable[[str], None]) -> None:
+    """Compile the pipeline, upload it where its version is not there yet, and start a run.
+
+    Args:
+        submission: What to run.
+        address: Where.
+        wait: Whether to wait for the run's end.
+        tell: Given what to show, line by line.
+
+    Raises:
+        UserError: Something that the user can mend.
+        PipelineFailedError: The run was waited for and did not end well.
+    """
+    arguments = {IMAGE_PARAMETER: check_image(submission.cluster.image), **submission.arguments}
+    _check_length(arguments)
+    kubeflow = Kubeflow(address)
+    with tempfile.TemporaryDirectory(prefix="smar-submit-") as folder:
+        package = Path(folder) / f"{submission.pipeline}.yaml"
+        # The image is a parameter of the run, so that a new image is no new version of the pipeline.
+        compile_pipeline(submission.pipeline, package, submission.cluster.model_copy(update={"image": None}))
+        if not submission.use_cache:
+            disable_caching(package)
+        version = version_of(submission.pipeline, package)
+        uploaded = kubeflow.upload(f"smar-{submission.pipeline}", version, package)
+    run_id = kubeflow.start(
+        uploaded,
+        arguments,
+        experiment=submission.experiment,
+        run_name=submission.run_name,
+        service_account=submission.service_account,
+    )
+    tell(f"version  {version}")
+    tell(f"run      {kubeflow.page(run_id)}")
+    if wait:
+        kubeflow.wait(run_id, tell)
+
+
+def _check_length(arguments: Mapping[str, Any]) -> None:
+    length = len(json.dumps(arguments))
+    if length > LONGEST_PARAMETERS:
+        raise UserError(
+            f"the run's parameters have {length:,} characters, and Kubeflow takes {LONGEST_PARAMETERS:,}",
+            "name fewer trials at a time, or shorter paths",
+        )
+
+
+def _check_config(config: PipelineConfig) -> None:
+    """Refuse what would be ignored on a cluster, or would not work there."""
+    runtime, cluster = config.runtime, config.cluster
+    if runtime.launcher != "trainjob" and runtime.num_threads > cluster.training_num_cpus:
+        raise UserError(
+            f"runtime.num_threads ({runtime.num_threads}) is above cluster.training_num_cpus ({cluster.training_num_cpus:g}), so "
+            "that threads would wait for each other",
+            "raise the latter or lower the former",
+        )
+    if runtime.device == "cuda" and not (cluster.training_accelerators and cluster.encoding_accelerators):
+        raise UserError(
+            "runtime.device is cuda and some tasks get no accelerator",
+            "set cluster.training_accelerators and cluster.encoding_accelerators, or runtime.device=auto",
+        )
+    for key in ("uri", "experiment", "run_name"):
+        if getattr(config.tracking, key) != TrackingConfig.model_fields[key].default:
+            raise UserError(
+                f"tracking.{key} is not read on a cluster, whose config map {cluster.config_map} says where runs are tracked",
+                "leave it out" if key != "run_name" else "name the run with --run-name",
+            )
+    if pretrain_key("", config.model):
+        raise UserError(
+            "the encoder that the model starts from is a folder of this machine, which no task of a cluster reaches",
+            "name a checkpoint of a hub",
+        )

@@ -1,0 +1,281 @@
+"""``smar submit``: Kubeflow's own client against a server that speaks its API, on this machine."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines import kubeflow
+from pipelines.cli import invoke
+from pipelines.compile import compile_pipeline, compiled, version_of
+from pipelines.jobs import data_arguments
+from pipelines.submit import Inputs, check_image
+from pipelines.training_run import pipeline_arguments
+from smar_core.config import ClusterConfig, load_config
+from smar_core.data.sources import Sources
+from smar_core.errors import UserError
+from tests.pipelines.kubeflow_stub import Backend, serve
+
+IMAGE = "registry.example/smar@sha256:" + "0" * 64
+INPUTS = ("--items", "s3://shop/items", "--clicks", "s3://shop/clicks", "--digest", "items=1", "--digest", "clicks=1")
+
+
+@pytest.fixture
+def backend() -> Backend:
+    return Backend()
+
+
+@pytest.fixture
+def host(backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """URL of a Kubeflow; Kubeflow's client finds no settings of the person who runs the tests."""
+    monkeypatch.setattr(kubeflow.kfp.Client, "_LOCAL_KFP_CONTEXT", str(tmp_path / "kfp" / "context.json"))
+    monkeypatch.setattr(kubeflow, "_POLL_SECONDS", 0.01)
+    for name in ("KF_PIPELINES_ENDPOINT", "KF_PIPELINES_UI_ENDPOINT", "KF_PIPELINES_SA_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    with serve(backend) as url:
+        yield url
+
+
+Submit = Callable[..., int]
+
+
+@pytest.fixture
+def submit(host: str) -> Submit:
+    def submit(pipeline: str, *more: str, inputs: tuple[str, ...] = INPUTS, image: str = IMAGE) -> int:
+        return invoke(["submit", pipeline, "--host", host, *inputs, "--preset", "demo", "--image", image, *more])
+
+    return submit
+
+
+def complaint(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the one sentence on standard error."""
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_run_is_of_the_committed_pipeline_with_the_parameters_of_a_local_run(
+    submit: Submit, backend: Backend, host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit("training", "--set", "pretrain.num_steps=7", "--run-name", "first", "--experiment", "shoes") == 0
+    (run,) = backend.runs
+    pipeline, version = run["pipeline_version_reference"]["pipeline_id"], run["pipeline_version_reference"]["pipeline_version_id"]
+    of, name, documents = backend.versions[version]
+    assert backend.pipelines[pipeline] == ("smar-training", None) and of == pipeline
+    assert name == version_of("training", compiled("training"))
+    assert documents == list(yaml.safe_load_all(compiled("training").read_text()))
+    given = run["runtime_config"]["parameters"]
+    sources = Sources("s3://shop/items", "s3://shop/clicks")
+    digests = {name: given[f"{name}_digest"] for name in ("items", "clicks")}
+    config = load_config("demo", ["pretrain.num_steps=7"])
+    assert given == {"image": IMAGE, **pipeline_arguments(sources, None, digests, config)}
+    assert (run["display_name"], backend.experiments[run["experiment_id"]]) == ("first", "shoes")
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["run", f"{host}/#/runs/details/run-0"]
+
+
+def test_second_run_uploads_nothing_and_another_cluster_section_another_version(submit: Submit, backend: Backend) -> None:
+    assert [submit("training"), submit("training", "--set", "pretrain.num_steps=9")] == [0, 0]
+    assert len(backend.pipelines) == 1 and len(backend.experiments) == 1
+    used = {run["pipeline_version_reference"]["pipeline_version_id"] for run in backend.runs}
+    assert len(used) == 1
+    assert submit("training", "--set", "cluster.training_memory_gib=64") == 0
+    _, _, (pipeline, _) = backend.versions[backend.runs[-1]["pipeline_version_reference"]["pipeline_version_id"]]
+    resources = pipeline["deploymentSpec"]["executors"]["exec-pretrain"]["container"]["resources"]
+    assert resources["resourceMemoryLimit"] == "64Gi"
+
+
+def test_experiments_are_submitted_with_all_their_trials_and_no_setting_of_the_cluster(submit: Submit, backend: Backend) -> None:
+    assert submit("ablation", "--variants", "smar,dpsr", "--seeds", "0,1", "--set", "cluster.parallel_trials=2") == 0
+    given = backend.runs[0]["runtime_config"]["parameters"]
+    assert [(t["variant"], t["seed"]) for t in given["trials"]] == [("smar", "0"), ("dpsr", "0"), ("smar", "1"), ("dpsr", "1")]
+    assert (given["settings"], given["results"], given["recorded"], given["image"]) == ("[]", "", "[]", IMAGE)
+    assert submit("sweep", "--axis", "loss.alpha=0.5,1.0", "--seeds", "3") == 0
+    trials = backend.runs[1]["runtime_config"]["parameters"]["trials"]
+    assert [json.loads(trial["overrides"]) for trial in trials] == [[], ["loss.alpha=0.5"]]
+
+
+def test_without_cache_no_task_may_use_it(submit: Submit, backend: Backend) -> None:
+    assert submit("training", "--no-cache") == 0
+    _, _, (pipeline, _) = backend.versions[backend.runs[0]["pipeline_version_reference"]["pipeline_version_id"]]
+    assert {str(task["cachingOptions"]) for task in pipeline["root"]["dag"]["tasks"].values()} == {"{}"}
+
+
+def test_namespace_and_account_are_passed_on(submit: Submit, backend: Backend, capsys: pytest.CaptureFixture[str]) -> None:
+    backend.is_shared = True
+    assert submit("training") == 2
+    assert "name your namespace with --namespace" in complaint(capsys)
+    assert submit("training", "--namespace", "shoes", "--service-account", "smar") == 0
+    assert list(backend.pipelines.values()) == [("smar-training", "shoes")]
+    assert backend.runs[0]["service_account"] == "smar"
+
+
+def test_token_is_read_from_its_file_and_shown_nowhere(
+    submit: Submit, backend: Backend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backend.token = "very-secret"
+    token = tmp_path / "token"
+    token.write_text("another-secret\n")
+    assert submit("training") == 2
+    assert "refuses to say how it is (401 Unauthenticated); give a token with --token-file" in complaint(capsys)
+    assert submit("training", "--token-file", str(token)) == 2
+    wrong = complaint(capsys)
+    assert "401" in wrong and "give another token" in wrong and "another-secret" not in wrong
+    token.write_text("very-secret\n")
+    assert submit("training", "--token-file", str(token), "--wait") == 0
+    printed = capsys.readouterr()
+    assert "very-secret" not in printed.out + printed.err + json.dumps(backend.runs)
+    assert "very-secret" not in json.dumps([documents for _, _, documents in backend.versions.values()])
+
+
+def test_token_of_the_service_account_is_found_inside_a_cluster(
+    submit: Submit, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.token = "projected"
+    (tmp_path / "projected").write_text("projected")
+    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "projected"))
+    assert submit("training") == 0
+
+
+def task(name: str, state: str, message: str | None = None) -> dict[str, Any]:
+    error = {"code": 9, "message": message} if message else None
+    return {"display_name": name, "state": state, **({"error": error} if error else {})}
+
+
+def test_waiting_follows_the_tasks_to_a_good_end(submit: Submit, backend: Backend, capsys: pytest.CaptureFixture[str]) -> None:
+    backend.states = ["PENDING", "RUNNING", "SUCCEEDED"]
+    backend.tasks = [task("root", "RUNNING"), task("prepare-data-driver", "SUCCEEDED"), task("prepare-data", "SUCCEEDED")]
+    assert submit("training", "--wait") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "prepare-data: succeeded"
+
+
+def test_waiting_names_the_task_that_failed(
+    submit: Submit, backend: Backend, host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backend.states = ["RUNNING", "FAILED"]
+    backend.tasks = [
+        task("root", "FAILED"),
+        task("prepare-data", "SUCCEEDED"),
+        task("pretrain", "FAILED", "OOMKilled"),
+        task("executor", "FAILED", "exit code 137"),
+    ]
+    assert submit("training", "--wait") == 1
+    assert complaint(capsys) == f"smar: pretrain failed (OOMKilled); see {host}/#/runs/details/run-0."
+
+
+def test_driver_that_fails_counts_for_its_task(submit: Submit, backend: Backend, capsys: pytest.CaptureFixture[str]) -> None:
+    backend.states = ["FAILED"]
+    backend.tasks = [task("root-driver", "SUCCEEDED"), task("evaluate-driver", "FAILED"), task("root", "FAILED")]
+    assert submit("training", "--wait") == 1
+    assert "smar: evaluate failed; see" in complaint(capsys)
+
+
+def test_cancelled_run_ends_the_wait(submit: Submit, backend: Backend, capsys: pytest.CaptureFixture[str]) -> None:
+    """Kubeflow's client itself would wait for ever."""
+    backend.states = ["CANCELED"]
+    assert submit("training", "--wait") == 1
+    assert "the run was cancelled" in complaint(capsys)
+
+
+def test_server_that_is_away_for_a_moment_does_not_end_the_wait(
+    submit: Submit, backend: Backend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backend.num_stumbles = 3
+    assert submit("training", "--wait") == 0
+    capsys.readouterr()
+    backend.num_stumbles = 99
+    assert submit("training", "--wait") == 2
+    assert "fails to tell of the run (503 restarting)" in complaint(capsys)
+
+
+@pytest.mark.parametrize(
+    ("part", "status", "words"),
+    [
+        ("healthz", 404, ("does not know what it is asked", "Kubeflow Pipelines 2")),
+        ("experiments", 404, ("keep experiment smar", "no namespace", "--namespace")),
+        ("pipelines/upload", 409, ("refuses to keep pipeline smar-training (409 no namespace)",)),
+        ("runs", 403, ("refuses to start a run (403", "--token-file")),
+        ("runs", 500, ("fails to start a run (500", "ml-pipeline")),
+    ],
+)
+def test_what_kubeflow_refuses_is_one_sentence(
+    part: str, status: int, words: tuple[str, ...], submit: Submit, backend: Backend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backend.refusals = {part: (status, "no namespace")}
+    assert submit("training") == 2
+    said = complaint(capsys)
+    assert all(word in said for word in words), said
+
+
+def test_host_that_is_not_there_is_one_sentence_at_once(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["submit", "training", "--host", "http://127.0.0.1:9", *INPUTS, "--preset", "demo", "--image", IMAGE]
+    assert invoke(arguments) == 2
+    assert "http://127.0.0.1:9 cannot be reached" in complaint(capsys)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--set", "runtime.num_threads=9"], ("runtime.num_threads (9)", "cluster.training_num_cpus (2)")),
+        (["--set", "runtime.device=cuda"], ("runtime.device is cuda", "cluster.training_accelerators")),
+        (["--set", "tracking.uri=http://mlflow"], ("tracking.uri", "config map smar")),
+        (["--set", "model.text_encoder=./checkpoint"], ("model.text_encoder",)),
+        (["--axis", "loss.alpha=1"], ("--axis is not read by pipeline training", "submit sweep")),
+        (["--digest", "images=1"], ("--digest names 'images'", "items, clicks")),
+        (["--judgments", "judged.parquet"], ("judged.parquet is a file of this machine", "s3://")),
+        (["--token-file", "/no/such/token"], ("/no/such/token cannot be read",)),
+    ],
+)
+def test_slips_are_found_before_anything_is_uploaded(
+    more: list[str], words: tuple[str, ...], submit: Submit, backend: Backend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit("training", *more) == 2
+    said = complaint(capsys)
+    assert all(word in said for word in words), said
+    assert not backend.versions
+
+
+def test_unknown_pipeline_is_named_with_those_that_there_are(submit: Submit, capsys: pytest.CaptureFixture[str]) -> None:
+    assert submit("train") == 2
+    assert "there is no pipeline 'train'; choose one of training, ablation, sweep" in complaint(capsys)
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        (None, "--image"),
+        ("registry.example:5000/smar", "which version"),
+        ("registry.example/smar:latest", "which version"),
+        ("registry.example/smar@sha256:12", "no reference"),
+        ("registry.example/smar: 1", "no reference"),
+    ],
+)
+def test_image_must_say_which_one_it_is(reference: str | None, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        check_image(reference)
+
+
+def test_inputs_are_known_by_the_checksums_of_their_store_or_by_what_the_user_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.submit.digest_inputs", lambda path: f"digest of {path}")
+    sources = Sources("s3://shop/items", "s3://shop/clicks")
+    told, later = (Inputs(sources, versions={"clicks": version}).arguments() for version in ("monday", "tuesday"))
+    assert told["items_digest"] == "digest of s3://shop/items"
+    assert len(told["clicks_digest"]) == 64 and told["clicks_digest"] != later["clicks_digest"]
+    assert told.keys() == data_arguments(sources, None, {}).keys()
+
+
+def test_store_that_cannot_be_listed_leads_to_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str) -> str:
+        raise UserError(f"{path} cannot be listed", "check the rights")
+
+    monkeypatch.setattr("pipelines.submit.digest_inputs", refuse)
+    with pytest.raises(UserError, match="check the rights; or say which version it is with --digest items=TEXT"):
+        Inputs(Sources("s3://shop/items", "s3://shop/clicks")).arguments()
+
+
+def test_image_of_the_section_makes_no_version_of_its_own(submit: Submit, backend: Backend, tmp_path: Path) -> None:
+    assert submit("training", image="registry.example/smar:abc") == 0
+    compile_pipeline("training", tmp_path / "training.yaml", ClusterConfig())
+    (name,) = {name for _, name, _ in backend.versions.values() if name != "smar-training"}
+    assert name == version_of("training", tmp_path / "training.yaml")
