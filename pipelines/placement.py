@@ -39,6 +39,8 @@ KINDS: Mapping[str, Kind] = {
     "finetune": "training",
     "export-embeddings": "encoding",
     "evaluate": "encoding",
+    "prepare-refresh": "data",
+    "decide-promotion": "encoding",
 }
 """What a task does, by the name of its component; a component that is not named here keeps records, which needs little."""
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from components.image import image_reference
-from components.surroundings import TRACKING_URI
+from components.surroundings import read_tracking_uri
 from components.tracking import check_uri, default_uri
 from smar_core.categories import category_parts, is_under
 from smar_core.config import GateConfig, TrackingConfig
@@ -71,9 +71,14 @@ def check_settings(overrides: Iterable[str]) -> None:
         overrides: ``section.key=value`` each.
 
     Raises:
-        UserError: One places tasks on a cluster.
+        UserError: One is for a cluster.
     """
     for override in overrides:
+        if override.replace(" ", "") == "runtime.launcher=trainjob":
+            raise UserError(
+                f"{override.strip()} trains in pods of a cluster, and this run stays on this machine",
+                "set runtime.launcher to torchrun or local, or give it to smar submit",
+            )
         if override.strip().startswith("cluster."):
             raise UserError(
                 f"{override.strip()} places tasks on a cluster, and this run stays on this machine",
@@ -133,12 +138,12 @@ def _categories(sources: Sources) -> Iterator[str]:
 
 
 def tracking_uri(config: TrackingConfig, folder: Path) -> str:
-    """Return the tracking URI: of the config, else of MLFLOW_TRACKING_URI, else a SQLite file in a folder.
+    """Return the tracking URI, without a password: of the config, else of MLFLOW_TRACKING_URI, else a SQLite file in a folder.
 
     Raises:
         UserError: It cannot be used.
     """
-    uri = config.uri or os.environ.get(TRACKING_URI) or default_uri(folder)
+    uri = config.uri or read_tracking_uri(os.environ) or default_uri(folder)
     if uri.startswith("sqlite:///"):
         uri = f"sqlite:///{(folder / uri.removeprefix('sqlite:///')).resolve()}"
     check_uri(uri)

@@ -174,7 +174,8 @@ def test_as_many_trials_run_at_a_time_as_the_section_says(compile_with: Compile)
 
 def test_stages_are_placed_by_the_names_of_their_components(compile_with: Compile) -> None:
     """A component that is renamed would silently get what the least task gets."""
-    assert {f"exec-{name}" for name in KINDS} <= compile_with().pipeline["deploymentSpec"]["executors"].keys()
+    executors = [compile_with(name=name).pipeline["deploymentSpec"]["executors"].keys() for name in ("training", "refresh")]
+    assert {f"exec-{name}" for name in KINDS} <= set().union(*executors)
 
 
 def test_pipeline_without_placement_has_one_document(tmp_path: Path) -> None:
@@ -191,11 +192,20 @@ def test_command_writes_what_it_is_told_and_refuses_what_a_run_is_told(
     assert "smar submit" in capsys.readouterr().err
 
 
-def test_runs_on_this_machine_refuse_the_section(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("cluster.training_memory_gib=33", "cluster.training_memory_gib=33 places tasks on a cluster"),
+        ("runtime.launcher=trainjob", "runtime.launcher=trainjob trains in pods of a cluster"),
+    ],
+)
+def test_runs_on_this_machine_refuse_what_is_for_a_cluster(
+    setting: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     files = ["--items", "i.parquet", "--clicks", "c.parquet", "--out", str(tmp_path / "out")]
     for command in ("run", "ablate", "sweep"):
-        assert invoke([command, *files, "--preset", "demo", "--set", "cluster.training_memory_gib=33"]) == 2
-        assert "cluster.training_memory_gib=33 places tasks on a cluster" in capsys.readouterr().err
+        assert invoke([command, *files, "--preset", "demo", "--set", setting]) == 2
+        assert words in capsys.readouterr().err
 
 
 def test_section_is_no_parameter_and_shapes_no_figure() -> None:
