@@ -129,7 +129,9 @@ def delete_folder(path: str) -> None:
         shutil.rmtree(path, ignore_errors=True)
         return
     system, key = _locate(path)
-    system.delete_dir(key)
+    # On gs:// a folder is no object unless somebody made one: Arrow misses it once the files are gone.
+    with contextlib.suppress(FileNotFoundError):
+        system.delete_dir(key)
 
 
 def digest_stored(path: str) -> str:
