@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from smar_core.config.section import Positive, Section
 
@@ -14,6 +14,17 @@ class TrackingConfig(Section):
     experiment: str = Field("smar", min_length=1)
     model_name: str = Field("smar", min_length=1, description="name under which the bundle is registered")
     run_name: str | None = None
+
+    @field_validator("uri")
+    @classmethod
+    def _refuse_password(cls, uri: str | None) -> str | None:
+        """A setting is written to records and parameters; the message does not repeat it either."""
+        if uri is not None and "@" in uri.partition("://")[2].partition("/")[0]:
+            raise ValueError(
+                "uri names a user or a password, which would be written down with the settings: leave them out, and set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
+            )
+        return uri
 
 
 class RuntimeConfig(Section):
