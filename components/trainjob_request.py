@@ -20,6 +20,7 @@ from smar_core.training.job import Job
 from smar_core.training.launch import torchrun_arguments
 
 if TYPE_CHECKING:
+    from kubeflow.trainer.options import RuntimePatch
     from kubernetes.client import V1Pod
 
 _NODE = "node"
@@ -46,12 +47,14 @@ class OwnPod:
 
     Attributes:
         image: Of its main container.
-        pull_secrets: What that is pulled with, as Kubernetes writes it.
-        security_context: Whom the pod runs as, likewise.
+        user: User and group that the main container runs as, as Kubernetes writes it; empty: the image's.
+        pull_secrets: What the image is pulled with, likewise.
+        security_context: The pod's, likewise.
         run_id: The pipeline run.
     """
 
     image: str
+    user: dict[str, int]
     pull_secrets: list[dict[str, str]]
     security_context: dict[str, Any]
     run_id: str
@@ -63,8 +66,11 @@ class OwnPod:
 
         plain = ApiClient().sanitize_for_serialization(pod)
         spec = plain["spec"]
+        main = next(container for container in spec["containers"] if container["name"] == _MAIN)
+        rights = main.get("securityContext", {})
         return cls(
-            next(container["image"] for container in spec["containers"] if container["name"] == _MAIN),
+            main["image"],
+            {key: rights[key] for key in ("runAsUser", "runAsGroup") if key in rights},
             spec.get("imagePullSecrets", []),
             spec.get("securityContext", {}),
             plain["metadata"].get("labels", {}).get(_RUN_LABEL, ""),
@@ -115,7 +121,7 @@ def _variables(env: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return {item["name"]: item["value"] for item in env if "value" in item and not item["name"].startswith(_RESERVED)}
 
 
-def _patch(task: dsl.TaskConfig, pod: OwnPod, labels: dict[str, str]) -> Any:
+def _patch(task: dsl.TaskConfig, pod: OwnPod, labels: dict[str, str]) -> "RuntimePatch":
     """Return what is laid over the runtime's pods: volumes, nodes, rights, and the labels by which policies know them."""
     from kubeflow.trainer.options import kubernetes as options
 
@@ -125,7 +131,7 @@ def _patch(task: dsl.TaskConfig, pod: OwnPod, labels: dict[str, str]) -> Any:
         mounts.append({"name": name, "mountPath": path})
     spec = options.PodSpecPatch(
         volumes=volumes,
-        containers=[options.ContainerPatch(_NODE, volume_mounts=mounts, security_context=_RESTRICTED_CONTAINER)],
+        containers=[options.ContainerPatch(_NODE, volume_mounts=mounts, security_context=_RESTRICTED_CONTAINER | pod.user)],
         image_pull_secrets=pod.pull_secrets,
         security_context=_RESTRICTED_POD | pod.security_context,
         node_selector=task.node_selector,

@@ -181,7 +181,10 @@ def _own_pod() -> dict[str, Any]:
     return {
         "metadata": {"name": OWN_POD, "namespace": NAMESPACE, "labels": {"pipeline/runid": "run-1"}},
         "spec": {
-            "containers": [{"name": "wait", "image": "argoexec"}, {"name": "main", "image": IMAGE}],
+            "containers": [
+                {"name": "wait", "image": "argoexec", "securityContext": {"runAsUser": 8737}},
+                {"name": "main", "image": IMAGE, "securityContext": {"runAsUser": 10001, "readOnlyRootFilesystem": False}},
+            ],
             "imagePullSecrets": [{"name": "registry-key"}],
             "securityContext": {"fsGroup": 2000},
         },

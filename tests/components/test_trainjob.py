@@ -140,7 +140,10 @@ def test_trainjob_is_like_the_stages_own_pod(stub: StubKubernetes, launcher: Tra
     assert paths == {"kfp-workspace": str(volume), "smar-scratch": "/tmp", "smar-shared-memory": "/dev/shm"}
 
 
-def test_pods_keep_to_the_restricted_standard(stub: StubKubernetes, launcher: TrainJobs, job: Job) -> None:
+def test_pods_run_as_the_stages_user_and_keep_to_the_restricted_standard(
+    stub: StubKubernetes, launcher: TrainJobs, job: Job
+) -> None:
+    """Another user could not write the volume."""
     Trainer(stub)
     launcher.run(job, RUNTIME_OF_TWO, SILENT)
     (patch,) = stub.created[0]["spec"]["runtimePatches"]
@@ -150,6 +153,7 @@ def test_pods_keep_to_the_restricted_standard(stub: StubKubernetes, launcher: Tr
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
         "readOnlyRootFilesystem": True,
+        "runAsUser": 10001,
     }
 
 
