@@ -93,7 +93,8 @@ def open_stored(path: str) -> Iterator[BinaryIO]:
 def create_file(path: str) -> Iterator[BinaryIO]:
     """Open a path or URI for writing; it is there, whole, once the block has ended.
 
-    Two writers of one path, as when a worker is given up too early, leave the bytes of one of them.
+    Two writers of one path, as when a worker is given up too early, leave the bytes of one of them. A block that raises leaves
+    nothing at a path, and at a URI what it had written: whoever reads that has to know of the failure.
     """
     if is_uri(path):
         system, key = _locate(path)
