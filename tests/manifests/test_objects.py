@@ -1,5 +1,6 @@
 """The rendered objects are what kustomize makes, what Kubernetes takes, and what they name is there."""
 
+import json
 import re
 import shutil
 from collections import Counter
@@ -165,6 +166,16 @@ def test_everything_is_denied_that_no_policy_allows() -> None:
         (deny,) = (o for o in objects(name) if o["metadata"]["name"] == "default-deny")
         assert deny["metadata"]["namespace"] == "smar-mlflow"
         assert deny["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+
+
+def test_kubeflows_plugin_finds_the_server_that_tasks_find() -> None:
+    patch = yaml.safe_load((MANIFESTS / "mlflow" / "kubeflow-plugin.yaml").read_text())
+    plugin, tasks = json.loads(patch["data"]["plugins.mlflow"]), find("local", "ConfigMap", "smar")["data"]
+    assert plugin["endpoint"] == tasks["MLFLOW_TRACKING_URI"]
+    assert plugin["settings"]["defaultExperimentName"] == tasks["MLFLOW_EXPERIMENT_NAME"]
+    service = find("local", "Service", "mlflow")
+    host = f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
+    assert tasks["MLFLOW_TRACKING_URI"] == f"http://{host}:{service['spec']['ports'][0]['port']}"
 
 
 def test_no_secret_is_committed() -> None:

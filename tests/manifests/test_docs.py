@@ -1,0 +1,48 @@
+"""What docs/kubeflow.md and docs/operations.md name is there: settings, options, files, secrets and their keys."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from pipelines.cli import app
+from smar_core.config import PipelineConfig
+from tests.manifests.test_objects import MADE_BY_SITE
+
+PROJECT = Path(__file__).resolve().parents[2]
+SECTIONS = PipelineConfig.model_fields
+PAGES = ("kubeflow", "operations")
+
+
+def text_of(page: str) -> str:
+    return (PROJECT / "docs" / f"{page}.md").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_settings_are_there(page: str) -> None:
+    named = re.findall(rf"\b({'|'.join(SECTIONS)})\.([a-z]\w+)\b(?!\.)", text_of(page))
+    assert len(named) > 10
+    for section, key in named:
+        assert key in SECTIONS[section].annotation.model_fields, f"{section}.{key}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_options_of_smar_are_there(page: str) -> None:
+    commands = get_command(app).commands
+    for name, rest in re.findall(r"smar (submit|compile)\b((?:[^`\n]|\\\n)*)", text_of(page)):
+        known = {option for parameter in commands[name].params for option in parameter.opts}
+        assert set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= known
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_are_there(page: str) -> None:
+    for path in re.findall(r"(?<![\w./])(?:manifests|docs)/[\w./-]*\w", text_of(page)):
+        assert (PROJECT / path).exists() or path == "manifests/flink-job-server.jar", path  # the user's own
+
+
+def test_every_secret_is_made_with_its_keys() -> None:
+    made = re.findall(r"create secret generic (smar-[\w-]+)((?:.|\\\n)*?)\n(?! )", text_of("kubeflow"))
+    assert {name for name, _ in made} == set(MADE_BY_SITE)
+    for name, rest in made:
+        assert set(re.findall(r"--from-literal=(\w+)=", rest)) == MADE_BY_SITE[name], name
