@@ -2,23 +2,27 @@
 
 ```
 find_versions ──▶ fetch_models ──▶ prepare_refresh ──▶ export_embeddings ──▶ decide_promotion ──▶ record_refresh ──▶ promote
+digest_inputs ──▶ every task that reads files
 ```
 
 Nothing is trained: model, vocabulary and gate are those of a registered version. The bundle of the new catalogue is compared with
 the champion's on the queries of a click log, and is promoted only where it is not significantly worse
-(``smar_core.evaluation.promotion`` says on which items). A training registers its bundle as ``newest`` and never as ``champion``.
-The first refresh finds no champion, takes the newest version and makes one; later, ``model=newest`` lets a retrained model
-compete with the champion under the same rule. The log should be of days on which neither was trained: a model that was trained
-on them would win by having seen the answers.
+(``smar_core.evaluation.catalogues`` says on which items).
 
-The first task and the last two are never cached. They read and write the registry, and they hand the stages between them nothing
-but versions and content digests.
+A training registers its bundle as ``newest`` and never as ``champion``. The first refresh finds no champion, takes the newest
+version and makes one; later, ``model=newest`` lets a retrained model compete with the champion under the same rule. The log
+should be of days on which neither was trained: a model that was trained on them would win by having seen the answers.
+
+The first two tasks and the last two are never cached. They read and write the registry and look at the input files, and they hand
+the stages between them nothing but versions and content digests. So a recurring run, whose parameters are the same every time,
+sees a file that was replaced, and does nothing anew where none was.
 """
 
 from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 
 from components.decide_promotion import decide_promotion
+from components.digest_inputs import digest_inputs
 from components.export_embeddings import export_embeddings
 from components.fetch_models import fetch_models
 from components.find_versions import find_versions
@@ -74,19 +78,33 @@ def refresh_pipeline(cluster: ClusterConfig | None) -> GraphComponent:
             images: Folder or URI that image paths of the catalogue are relative to; "" for none.
             column_map: JSON of the input's column for each of our fields that is named otherwise.
             judgments: Graded judgments; "" for none.
-            items_digest: Digest of the catalogue's files.
-            clicks_digest: Digest of the click log's files.
-            images_digest: Digest of the pictures' files.
-            judgments_digest: Digest of the judgments' files.
+            items_digest: Digest of the catalogue's files; "" where the run itself is to take it, as a recurring one must.
+            clicks_digest: Likewise of the click log's files.
+            images_digest: Likewise of the pictures' files.
+            judgments_digest: Likewise of the judgments' files.
             prepare: Config section as JSON; so are beam, export, evaluate, promotion, runtime and tracking.
             code_fetch_models: Digest of the stage's code; likewise for the other stages.
         """
         placement = Placement(image, cluster)
-        digests = {
-            "items_digest": items_digest,
-            "clicks_digest": clicks_digest,
-            "images_digest": images_digest,
-        }
+        digested = (
+            placement.place(
+                digest_inputs(
+                    items_path=items,
+                    clicks_path=clicks,
+                    images_path=images,
+                    judgments_path=judgments,
+                    column_map=column_map,
+                    items_digest=items_digest,
+                    clicks_digest=clicks_digest,
+                    images_digest=images_digest,
+                    judgments_digest=judgments_digest,
+                )
+            )
+            .set_caching_options(False)
+            .outputs
+        )
+        of_judgments = digested["judgments_digest"]
+        digests = {name: digested[name] for name in ("items_digest", "clicks_digest", "images_digest")}
         found = placement.place(find_versions(model=model, tracking_section=tracking)).set_caching_options(False).outputs
         fetched = placement.place(
             fetch_models(
@@ -133,7 +151,7 @@ def refresh_pipeline(cluster: ClusterConfig | None) -> GraphComponent:
                 has_champion=found["has_champion"],
                 judgments_path=judgments,
                 column_map=column_map,
-                judgments_digest=judgments_digest,
+                judgments_digest=of_judgments,
                 promotion_section=promotion,
                 evaluate_section=evaluate,
                 runtime=runtime,
@@ -152,7 +170,7 @@ def refresh_pipeline(cluster: ClusterConfig | None) -> GraphComponent:
                 decision=decided["decision"],
                 model_version=found["model_version"],
                 champion_version=found["champion_version"],
-                judgments_digest=judgments_digest,
+                judgments_digest=of_judgments,
                 prepare_section=prepare,
                 beam_section=beam,
                 export_section=export,
@@ -168,7 +186,7 @@ def refresh_pipeline(cluster: ClusterConfig | None) -> GraphComponent:
                     bundle=bundle,
                     finetuned=fetched["finetuned"],
                     gate=fetched["gate"],
-                    judgments_digest=judgments_digest,
+                    judgments_digest=of_judgments,
                     tracking_section=tracking,
                     **digests,
                 )

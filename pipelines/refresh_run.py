@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel
 from rich.console import Console
 
-from components.refresh import FIND, PROMOTE, RECORD, REFRESH
+from components.refresh import DIGEST, FIND, PROMOTE, RECORD, REFRESH
 from components.surroundings import Surroundings
 from pipelines import preflight
 from pipelines.code_digest import code_digest
@@ -25,7 +25,7 @@ from smar_core.config import REFRESH_SECTIONS, PipelineConfig, load_config
 from smar_core.data.sources import Sources, check_inputs
 from smar_core.errors import EXIT_NOT_PROMOTED, EXIT_OK, UserError
 
-STAGES = (FIND, *REFRESH.outputs, RECORD, PROMOTE)
+STAGES = (DIGEST, FIND, *REFRESH.outputs, RECORD, PROMOTE)
 
 READ: Mapping[str, tuple[str, ...]] = {
     "prepare": ("max_views", "crawler_max_events", "crawler_min_click_rate", "max_reject_share", "num_shards"),
@@ -102,7 +102,7 @@ def run_refresh(request: RefreshRequest, console: Console) -> int:
     with state.lock():
         run = state.new_run()
         around = Surroundings(run.side, state.store, uri, config.tracking.experiment, run.run_id)
-        arguments = refresh_arguments(request, digests, config)
+        arguments = refresh_arguments(request.sources, request.judgments, request.model, digests, config)
         console.print(f"run {run.run_id}, log {run.log}", highlight=False, soft_wrap=True)
         outcome = _run(request, arguments, config, state, run, around, console)
         record = _make_record(arguments, run, outcome, uri)
@@ -127,17 +127,21 @@ def check_settings(overrides: Iterable[str]) -> None:
             )
 
 
-def refresh_arguments(request: RefreshRequest, digests: Mapping[str, str], config: PipelineConfig) -> dict[str, str]:
+def refresh_arguments(
+    sources: Sources, judgments: str | None, model: str, digests: Mapping[str, str], config: PipelineConfig
+) -> dict[str, str]:
     """Return the parameters of the refresh pipeline.
 
     Args:
-        request: What the user asked for.
+        sources: The new catalogue and the click log, with absolute paths.
+        judgments: Graded judgments, likewise; None for none.
+        model: Alias of the registered version whose model is used.
         digests: What ``check_inputs`` returned.
         config: The configuration; each section becomes JSON.
     """
     sections = {name: getattr(config, name).model_dump_json() for name in REFRESH_SECTIONS}
     code = {f"code_{stage}": code_digest(f"components.{stage}") for stage in REFRESH.outputs}
-    return sections | data_arguments(request.sources, request.judgments, digests) | {"model": request.model} | code
+    return sections | data_arguments(sources, judgments, digests) | {"model": model} | code
 
 
 def _run(

@@ -1,5 +1,6 @@
 """How the stages of one pipeline run find each other in MLflow: against a real server."""
 
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,11 +8,12 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
+from kfp import dsl
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from components.record import Origin
-from components.stage import StageResult
+from components.stage import StageResult, open_stage
 from components.surroundings import Surroundings
 from components.tracking import Tracker
 from smar_core.artifact import Artifact, create_artifact, open_artifact, write_json
@@ -112,6 +114,47 @@ def test_a_cached_stage_is_linked_to_the_run_that_made_its_outputs(uri: str, cli
     assert linked.data.tags["mlflow.parentRunId"] == last.parent_id
     assert linked.data.metrics == {"R_at_50": 0.5}
     assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def run_stage(folder: Path) -> None:
+    """Run a stage that writes a tokenizer, as Kubeflow would."""
+    with (
+        open_stage(
+            "prepare_data",
+            inputs={},
+            outputs={"tokenizer": dsl.Artifact(uri=str(folder / "tokenizer"))},
+            sections={"runtime": "{}"},
+            metrics=dsl.Metrics(uri=str(folder / "metrics")),
+            code_digest="",
+        ) as stage,
+        create_artifact(stage.outputs["tokenizer"], "tokenizer", config_digest="", parents={}) as made,
+    ):
+        write_json(made / "tokenizer.json", {})
+
+
+def test_a_password_in_the_address_is_written_nowhere(
+    uri: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """MLflow's errors and our side files repeated the address, and with it the password."""
+    secret = "hunter2"
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "to be removed again")
+    for variable, value in Surroundings(side=tmp_path, experiment="secret", pipeline_run_id="secret").as_environment().items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr("components.stage.die_with_starter", lambda folder: None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.replace("://", f"://ada:{secret}@"))
+    run_stage(tmp_path)
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == secret
+    assert {run.data.tags.get("smar.stage") for run in runs_of(client, "secret")} == {None, "prepare_data"}
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ada:{secret}@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(UserError, match=r"the tracking store http://127\.0\.0\.1:9 failed") as raised:
+        run_stage(tmp_path)
+    said = capfd.readouterr()
+    told = [str(raised.value), said.out, said.err, *(str(run.to_dictionary()) for run in runs_of(client, "secret"))]
+    told += [file.read_text(errors="replace") for file in tmp_path.rglob("*") if file.is_file()]
+    assert (tmp_path / "prepare_data.error.json").is_file()
+    assert not [text for text in told if secret in text]
 
 
 def test_a_stage_that_knows_no_pipeline_run_says_so(uri: str) -> None:
