@@ -45,7 +45,7 @@ def compile_command(
 
 
 def submit(
-    pipeline: Annotated[str, typer.Argument(help="training, ablation or sweep.")],
+    pipeline: Annotated[str, typer.Argument(help="training, ablation, sweep or refresh.")],
     host: Annotated[
         str,
         typer.Option(
@@ -81,6 +81,7 @@ def submit(
         list[str] | None,
         typer.Option("--setting", metavar="'VARIANT SECTION.KEY=VALUE ...'", help="ablation, sweep: train this too. Repeatable."),
     ] = None,
+    model: Annotated[str | None, typer.Option(help="refresh: alias of the registered model to use. [default: champion]")] = None,
     experiment: Annotated[
         str, typer.Option(help="Kubeflow's experiment to show the run under; made if it is not there.")
     ] = "smar",
@@ -91,6 +92,10 @@ def submit(
         Path | None, typer.Option(help="File of a bearer token. [default: the service account's, inside a cluster]")
     ] = None,
     no_cache: NoCache = False,
+    cron: Annotated[
+        str | None,
+        typer.Option(help="refresh: run again and again, at second, minute, hour, day, month, weekday such as '0 0 4 * * *'."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the run's end; exit code 1 names the task that failed.")] = False,
 ) -> None:
     """Start a run of a pipeline on a Kubeflow cluster, and print where to watch it.
@@ -104,7 +109,7 @@ def submit(
     """
     from pipelines.kubeflow import Address
     from pipelines.preflight import parse_column_map, parse_pairs
-    from pipelines.submit import Inputs, Submission, plan_experiment, plan_training, split_settings, start_run
+    from pipelines.submit import Inputs, Submission, plan_experiment, plan_refresh, plan_training, split_settings, start_run
     from smar_core.config import load_config
     from smar_core.data.sources import Sources
 
@@ -118,23 +123,28 @@ def submit(
             "--axis": (axes, ("sweep",)),
             "--seeds": (seeds, experiments),
             "--setting": (beside, experiments),
+            "--model": (model, ("refresh",)),
+            "--cron": (cron, ("refresh",)),
         },
     )
     sources = Sources(items, clicks, images, parse_column_map(columns or []))
     inputs = Inputs(sources, judgments, parse_pairs(digests or [], "--digest", "INPUT=TEXT", "items=2026-11-21"))
     start = preset or ("study" if pipeline in experiments else "small")
-    model = variant or "smar"
     given = (*(settings or ()), *([f"cluster.image={image}"] if image is not None else ()))
     cluster, others = split_settings(start, given)
     if pipeline == "training":
-        arguments = plan_training(inputs, load_config(start, given, model))
+        arguments = plan_training(inputs, load_config(start, given, variant or "smar"))
     elif pipeline == "ablation":
         plan = make_ablation(start, others, variants, seeds or "0", baseline or "smar", beside or ())
         arguments = plan_experiment(inputs, plan, cluster)
+    elif pipeline == "sweep":
+        plan = make_sweep(start, others, axes, seeds or "0", variant or "smar", beside or ())
+        arguments = plan_experiment(inputs, plan, cluster)
     else:
-        arguments = plan_experiment(inputs, make_sweep(start, others, axes, seeds or "0", model, beside or ()), cluster)
+        is_recurring = cron is not None
+        arguments = plan_refresh(inputs, start, others, cluster, model or "champion", is_recurring=is_recurring)
     named = run_name or " ".join(part for part in (pipeline, variant, start) if part)
-    submission = Submission(pipeline, cluster, arguments, experiment, named, not no_cache, service_account)
+    submission = Submission(pipeline, cluster, arguments, experiment, named, not no_cache, service_account, cron)
     start_run(submission, Address(host, namespace, token_file), wait=wait, tell=typer.echo)
 
 

@@ -50,6 +50,21 @@ class Address:
     token_file: Path | None = None
 
 
+@dataclass(frozen=True)
+class Shown:
+    """How a run is shown, and as whom it runs.
+
+    Attributes:
+        experiment: Experiment that it is shown under; made if it is not there.
+        name: Its name.
+        service_account: Account that its pods run as; None for the backend's own choice.
+    """
+
+    experiment: str
+    name: str
+    service_account: str | None = None
+
+
 class Kubeflow:
     """A Kubeflow that has answered.
 
@@ -88,36 +103,49 @@ class Kubeflow:
             kept = versions[0] if versions else self._client.upload_pipeline_version(str(package), version, pipeline_id)
             return pipeline_id, self._id(kept.pipeline_version_id)
 
-    def start(
-        self,
-        pipeline: tuple[str, str],
-        arguments: dict[str, Any],
-        *,
-        experiment: str,
-        run_name: str,
-        service_account: str | None,
-    ) -> str:
+    def start(self, pipeline: tuple[str, str], arguments: dict[str, Any], shown: Shown) -> str:
         """Start a run and return its id.
 
         Args:
             pipeline: What ``upload`` returned.
             arguments: Parameters of the pipeline.
-            experiment: Experiment that the run is shown under; made if it is not there.
-            run_name: Name of the run.
-            service_account: Account that its pods run as; None for the backend's own choice.
+            shown: How.
         """
-        with self._explained(f"keep experiment {experiment}"):
-            kept = self._client.create_experiment(experiment, namespace=self._address.namespace)
+        experiment_id = self._keep_experiment(shown.experiment)
         with self._explained("start a run"):
             run = self._client.run_pipeline(
-                self._id(kept.experiment_id),
-                run_name,
+                experiment_id,
+                shown.name,
                 params=arguments,
                 pipeline_id=pipeline[0],
                 version_id=pipeline[1],
-                service_account=service_account,
+                service_account=shown.service_account,
             )
             return self._id(run.run_id)
+
+    def start_recurring(self, pipeline: tuple[str, str], arguments: dict[str, Any], cron: str, shown: Shown) -> str:
+        """Have runs started again and again, one at a time, and return the URL of their page.
+
+        Args:
+            pipeline: What ``upload`` returned.
+            arguments: Parameters of the pipeline.
+            cron: When: six fields, the first of them seconds. A time that was missed is not made up for.
+            shown: How.
+        """
+        experiment_id = self._keep_experiment(shown.experiment)
+        with self._explained("start recurring runs"):
+            made = self._client.create_recurring_run(
+                experiment_id,
+                shown.name,
+                cron_expression=cron,
+                max_concurrency=1,
+                no_catchup=True,
+                params=arguments,
+                pipeline_id=pipeline[0],
+                version_id=pipeline[1],
+                service_account=shown.service_account,
+            )
+            return f"{self._host}/#/recurringrun/details/{self._id(made.recurring_run_id)}"
 
     def page(self, run_id: str) -> str:
         """Return the URL of a run's page."""
@@ -156,6 +184,11 @@ class Kubeflow:
             time.sleep(_POLL_SECONDS)
         if run.state != "SUCCEEDED":
             raise PipelineFailedError(_failure(run), self.page(run_id))
+
+    def _keep_experiment(self, name: str) -> str:
+        """Return the id of an experiment, which is made where it is not there."""
+        with self._explained(f"keep experiment {name}"):
+            return self._id(self._client.create_experiment(name, namespace=self._address.namespace).experiment_id)
 
     def _id(self, value: str | None) -> str:
         if not value:

@@ -17,9 +17,10 @@ from typing import Any
 from pipelines.checkpoints import pretrain_key
 from pipelines.compile import compile_pipeline, disable_caching, version_of
 from pipelines.experiment_run import LONGEST_PARAMETERS, experiment_arguments
-from pipelines.jobs import INPUT_FILES, data_arguments
-from pipelines.kubeflow import Address, Kubeflow
+from pipelines.jobs import data_arguments
+from pipelines.kubeflow import Address, Kubeflow, Shown
 from pipelines.placement import IMAGE_PARAMETER
+from pipelines.refresh_run import check_settings, refresh_arguments
 from pipelines.training_run import pipeline_arguments
 from smar_core.config import ClusterConfig, PipelineConfig, TrackingConfig, load_config
 from smar_core.data.files import digest_inputs
@@ -46,26 +47,34 @@ class Inputs:
     judgments: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
 
-    def arguments(self) -> dict[str, str]:
-        """Return the parameters that name the files and their digests.
+    def paths(self) -> dict[str, str]:
+        """Return the URI of each input that is given, by a name of ``INPUT_FILES``.
 
         Raises:
-            UserError: An input is no URI, is not there, or cannot be listed.
+            UserError: One is a file of this machine, or a version is said of one that is not given.
         """
         named = {"items": self.sources.items, "clicks": self.sources.clicks, "images": self.sources.images}
         paths = {name: path for name, path in {**named, "judgments": self.judgments}.items() if path is not None}
+        for name, path in paths.items():
+            if not is_uri(path) or path.startswith("file://"):
+                raise UserError(
+                    f"--{name} {path} is a file of this machine, which no task of a cluster reaches",
+                    "copy it to an object store and give its URI, such as s3://BUCKET/items.parquet",
+                )
         for name in self.versions:
             if name not in paths:
                 raise UserError(f"--digest names {name!r}, which is no input of this run", f"name one of {', '.join(paths)}")
-        digests = {name: self._digest(name, path) for name, path in paths.items()}
-        return data_arguments(self.sources, self.judgments, digests)
+        return paths
+
+    def digests(self) -> dict[str, str]:
+        """Return the digest of each input that is given.
+
+        Raises:
+            UserError: As ``paths`` does, or an input is not there or cannot be listed.
+        """
+        return {name: self._digest(name, path) for name, path in self.paths().items()}
 
     def _digest(self, name: str, path: str) -> str:
-        if not is_uri(path) or path.startswith("file://"):
-            raise UserError(
-                f"--{name} {path} is a file of this machine, which no task of a cluster reaches",
-                "copy it to an object store and give its URI, such as s3://BUCKET/items.parquet",
-            )
         if name in self.versions:
             return digest_json({"uri": path, "version": self.versions[name]})
         try:
@@ -86,6 +95,7 @@ class Submission:
         run_name: Name of the run.
         use_cache: Whether stages may be taken from Kubeflow's cache.
         service_account: Account that its pods run as; None for the backend's own choice.
+        cron: When it runs again and again, as Kubeflow writes it: six fields, the first of them seconds; None: once, now.
     """
 
     pipeline: str
@@ -95,6 +105,7 @@ class Submission:
     run_name: str
     use_cache: bool = True
     service_account: str | None = None
+    cron: str | None = None
 
 
 def plan_training(inputs: Inputs, config: PipelineConfig) -> dict[str, Any]:
@@ -104,9 +115,7 @@ def plan_training(inputs: Inputs, config: PipelineConfig) -> dict[str, Any]:
         UserError: A setting cannot hold on a cluster, or an input cannot be used.
     """
     _check_config(config)
-    data = inputs.arguments()
-    digests = {name: data[f"{name}_digest"] for name in INPUT_FILES}
-    return {**pipeline_arguments(inputs.sources, inputs.judgments, digests, config)}
+    return dict(pipeline_arguments(inputs.sources, inputs.judgments, inputs.digests(), config))
 
 
 def plan_experiment(inputs: Inputs, plan: Plan, cluster: ClusterConfig) -> dict[str, Any]:
@@ -122,7 +131,34 @@ def plan_experiment(inputs: Inputs, plan: Plan, cluster: ClusterConfig) -> dict[
     """
     for trial in plan.trials:
         _check_config(plan.configure(trial).model_copy(update={"cluster": cluster}))
-    return experiment_arguments(plan, inputs.arguments(), plan.trials)
+    return experiment_arguments(plan, data_arguments(inputs.sources, inputs.judgments, inputs.digests()), plan.trials)
+
+
+def plan_refresh(
+    inputs: Inputs, preset: str, settings: tuple[str, ...], cluster: ClusterConfig, model: str, *, is_recurring: bool
+) -> dict[str, Any]:
+    """Return the parameters of the refresh pipeline.
+
+    Args:
+        inputs: The data.
+        preset: What the settings start from.
+        settings: ``section.key=value`` each, none of them of section ``cluster``.
+        cluster: Where its tasks run.
+        model: Alias of the registered version whose model is used.
+        is_recurring: Whether it runs again and again. Every run then takes the digests itself: those of now would be taken for
+            those of later inputs at the same place.
+
+    Raises:
+        UserError: A setting cannot hold on a cluster, or an input cannot be used.
+    """
+    check_settings(settings)
+    config = load_config(preset, settings).model_copy(update={"cluster": cluster})
+    _check_config(config)
+    inputs.paths()
+    if is_recurring and inputs.versions:
+        raise UserError("--digest says what the inputs are now, and later runs of --cron read others", "leave it out")
+    digests = {} if is_recurring else inputs.digests()
+    return dict(refresh_arguments(inputs.sources, inputs.judgments, model, digests, config))
 
 
 def split_settings(preset: str, settings: tuple[str, ...]) -> tuple[ClusterConfig, tuple[str, ...]]:
@@ -160,7 +196,7 @@ def check_image(reference: str | None) -> str:
 
 
 def start_run(submission: Submission, address: Address, *, wait: bool, tell: Callable[[str], None]) -> None:
-    """Compile the pipeline, upload it where its version is not there yet, and start a run.
+    """Compile the pipeline, upload it where its version is not there yet, and start a run, or have Kubeflow start them.
 
     Args:
         submission: What to run.
@@ -172,6 +208,8 @@ def start_run(submission: Submission, address: Address, *, wait: bool, tell: Cal
         UserError: Something that the user can mend.
         PipelineFailedError: The run was waited for and did not end well.
     """
+    if wait and submission.cron is not None:
+        raise UserError("runs of --cron have no end to wait for", "leave --wait out")
     arguments = {IMAGE_PARAMETER: check_image(submission.cluster.image), **submission.arguments}
     _check_length(arguments)
     kubeflow = Kubeflow(address)
@@ -183,14 +221,12 @@ def start_run(submission: Submission, address: Address, *, wait: bool, tell: Cal
             disable_caching(package)
         version = version_of(submission.pipeline, package)
         uploaded = kubeflow.upload(f"smar-{submission.pipeline}", version, package)
-    run_id = kubeflow.start(
-        uploaded,
-        arguments,
-        experiment=submission.experiment,
-        run_name=submission.run_name,
-        service_account=submission.service_account,
-    )
     tell(f"version  {version}")
+    shown = Shown(submission.experiment, submission.run_name, submission.service_account)
+    if submission.cron is not None:
+        tell(f"runs     {kubeflow.start_recurring(uploaded, arguments, submission.cron, shown)}")
+        return
+    run_id = kubeflow.start(uploaded, arguments, shown)
     tell(f"run      {kubeflow.page(run_id)}")
     if wait:
         kubeflow.wait(run_id, tell)

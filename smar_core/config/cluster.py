@@ -53,7 +53,11 @@ class ClusterConfig(Section):
 
     shared_memory_gib: Positive = Field(1, description="/dev/shm of trainings and encodings; part of their memory")
     scratch_gib: Positive = Field(20, description="/tmp of every task, where checkpoints under way are kept")
-    workspace_gib: Count = Field(0, description="volume that the tasks of a run share while it runs; 0: none is made")
+    workspace_gib: Count = Field(
+        0,
+        description="volume that trainings of a run share, for checkpoints and TrainJobs; 0: none. Kubeflow takes no task that "
+        "has one from the cache of another run",
+    )
     workspace_storage_class: str | None = Field(None, min_length=1, description="its storage class; absent: the cluster's own")
     workspace_access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = Field(
         "ReadWriteOnce", description="ReadWriteMany where tasks of several nodes use it at a time"

@@ -72,6 +72,9 @@ class Backend:
         if (method, path) == ("POST", "runs"):
             self.runs.append(json.loads(body))
             return {"run_id": "run-0", "state": "PENDING"}
+        if (method, path) == ("POST", "recurringruns"):
+            self.runs.append(json.loads(body))
+            return {"recurring_run_id": "recurring-0"}
         if (method, path) == ("GET", "runs/run-0"):
             state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
             return {"run_id": "run-0", "state": state, "run_details": {"task_details": self.tasks}}

@@ -11,7 +11,6 @@ import yaml
 from pipelines import kubeflow
 from pipelines.cli import invoke
 from pipelines.compile import compile_pipeline, compiled, version_of
-from pipelines.jobs import data_arguments
 from pipelines.submit import Inputs, check_image
 from pipelines.training_run import pipeline_arguments
 from smar_core.config import ClusterConfig, load_config
@@ -94,6 +93,36 @@ def test_experiments_are_submitted_with_all_their_trials_and_no_setting_of_the_c
     assert submit("sweep", "--axis", "loss.alpha=0.5,1.0", "--seeds", "3") == 0
     trials = backend.runs[1]["runtime_config"]["parameters"]["trials"]
     assert [json.loads(trial["overrides"]) for trial in trials] == [[], ["loss.alpha=0.5"]]
+
+
+def test_refresh_is_submitted_with_the_alias_of_its_model(
+    submit: Submit, backend: Backend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit("refresh", "--model", "newest", "--set", "evaluate.confidence=0.9") == 0
+    given = backend.runs[0]["runtime_config"]["parameters"]
+    assert (given["model"], json.loads(given["evaluate"])["confidence"], given["image"]) == ("newest", 0.9, IMAGE)
+    assert {name for name, _ in backend.pipelines.values()} == {"smar-refresh"}
+    assert submit("refresh", "--set", "pretrain.num_steps=3") == 2
+    assert "plays no part in a refresh" in complaint(capsys)
+
+
+def test_recurring_refresh_takes_the_digests_of_its_inputs_itself(
+    submit: Submit, backend: Backend, host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of now would make later runs take the first one's stages from the cache, whatever the new catalogue."""
+    every_night = ("refresh", "--cron", "0 0 4 * * *", "--run-name", "nightly")
+    assert submit(*every_night) == 2
+    assert "--digest says what the inputs are now" in complaint(capsys)
+    assert submit(*every_night, inputs=INPUTS[:4]) == 0
+    (recurring,) = backend.runs
+    given = recurring["runtime_config"]["parameters"]
+    assert (given["items"], given["items_digest"], given["clicks_digest"]) == ("s3://shop/items", "", "")
+    assert recurring["trigger"]["cron_schedule"]["cron"] == "0 0 4 * * *"
+    assert (recurring["display_name"], recurring["max_concurrency"], recurring["no_catchup"]) == ("nightly", 1, True)
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["runs", f"{host}/#/recurringrun/details/recurring-0"]
+    assert submit(*every_night, "--wait", inputs=INPUTS[:4]) == 2
+    assert submit("training", "--cron", "0 0 4 * * *") == 2
+    assert "--cron is not read by pipeline training" in capsys.readouterr().err
 
 
 def test_without_cache_no_task_may_use_it(submit: Submit, backend: Backend) -> None:
@@ -238,7 +267,7 @@ def test_slips_are_found_before_anything_is_uploaded(
 
 def test_unknown_pipeline_is_named_with_those_that_there_are(submit: Submit, capsys: pytest.CaptureFixture[str]) -> None:
     assert submit("train") == 2
-    assert "there is no pipeline 'train'; choose one of training, ablation, sweep" in complaint(capsys)
+    assert "there is no pipeline 'train'; choose one of training, ablation, sweep, refresh" in complaint(capsys)
 
 
 @pytest.mark.parametrize(
@@ -259,10 +288,9 @@ def test_image_must_say_which_one_it_is(reference: str | None, words: str) -> No
 def test_inputs_are_known_by_the_checksums_of_their_store_or_by_what_the_user_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.submit.digest_inputs", lambda path: f"digest of {path}")
     sources = Sources("s3://shop/items", "s3://shop/clicks")
-    told, later = (Inputs(sources, versions={"clicks": version}).arguments() for version in ("monday", "tuesday"))
-    assert told["items_digest"] == "digest of s3://shop/items"
-    assert len(told["clicks_digest"]) == 64 and told["clicks_digest"] != later["clicks_digest"]
-    assert told.keys() == data_arguments(sources, None, {}).keys()
+    told, later = (Inputs(sources, versions={"clicks": version}).digests() for version in ("monday", "tuesday"))
+    assert told["items"] == later["items"] == "digest of s3://shop/items"
+    assert len(told["clicks"]) == 64 and told["clicks"] != later["clicks"]
 
 
 def test_store_that_cannot_be_listed_leads_to_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,7 +299,7 @@ def test_store_that_cannot_be_listed_leads_to_the_option(monkeypatch: pytest.Mon
 
     monkeypatch.setattr("pipelines.submit.digest_inputs", refuse)
     with pytest.raises(UserError, match="check the rights; or say which version it is with --digest items=TEXT"):
-        Inputs(Sources("s3://shop/items", "s3://shop/clicks")).arguments()
+        Inputs(Sources("s3://shop/items", "s3://shop/clicks")).digests()
 
 
 def test_image_of_the_section_makes_no_version_of_its_own(submit: Submit, backend: Backend, tmp_path: Path) -> None:
