@@ -181,7 +181,7 @@ def _compare_recorded(
     """Compare trials that are all recorded, which needs no pipeline, and return the artifact of kind ``experiment``."""
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # it tells of every table that it makes
     plan = request.plan
-    tracker = Tracker.open(around)
+    tracker = Tracker.begin(around)
     tracker.describe(_run_name(plan, plan.configure(recorded[0])), _shown_parameters(request), {})
     output = run.path / _EXPERIMENT_ARTIFACT
     names = json.dumps([trial.name for trial in recorded])
