@@ -1,4 +1,4 @@
-"""The log of a TrainJob, printed by the stage that waits for it, so that Kubeflow shows and keeps it as the stage's own."""
+"""What a TrainJob is about, printed by the stage that waits for it: Kubeflow shows and keeps it as the stage's own log."""
 
 import threading
 from itertools import islice
@@ -15,7 +15,7 @@ _ENDED = ("Succeeded", "Failed")
 
 
 class LogPrinter:
-    """Prints the log of a TrainJob's first pod while it grows.
+    """Prints the states of a TrainJob's pods as they change, and the log of the first one while it grows.
 
     A thread follows the log. A connection that breaks off is taken up again where it was, and a pod that replaces another is
     followed from its beginning.
@@ -27,13 +27,18 @@ class LogPrinter:
 
     def __init__(self, client: "TrainerClient", name: str) -> None:
         self._client, self._name = client, name
+        self._states = ""
         self._num_printed: dict[str, int] = {}
         self._is_read: set[str] = set()
         self._complaints: set[str] = set()
         self._thread: threading.Thread | None = None
 
     def follow(self, trainjob: "TrainJob") -> None:
-        """Follow the pod that the TrainJob has now, unless that is being done already."""
+        """Print what has become of the pods, and follow the first one's log unless that is being done already."""
+        states = ", ".join(f"{step.name} {step.status}" for step in trainjob.steps) or "no pod yet"
+        if states != self._states:
+            print(f"TrainJob {self._name}: {states}", flush=True)
+            self._states = states
         step = next((step for step in trainjob.steps if step.name == FIRST_NODE), None)
         if step is None or step.status == "Pending" or step.pod_name in self._is_read or self._is_following:
             return
