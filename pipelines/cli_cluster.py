@@ -109,7 +109,8 @@ def submit(
     """
     from pipelines.kubeflow import Address
     from pipelines.preflight import parse_column_map, parse_pairs
-    from pipelines.submit import Inputs, Submission, plan_experiment, plan_refresh, plan_training, split_settings, start_run
+    from pipelines.remote_inputs import Inputs
+    from pipelines.submit import Submission, check_image, plan_experiment, plan_refresh, plan_training, split_settings, start_run
     from smar_core.config import load_config
     from smar_core.data.sources import Sources
 
@@ -132,6 +133,7 @@ def submit(
     start = preset or ("study" if pipeline in experiments else "small")
     given = (*(settings or ()), *([f"cluster.image={image}"] if image is not None else ()))
     cluster, others = split_settings(start, given)
+    checked = check_image(cluster.image)
     if pipeline == "training":
         arguments = plan_training(inputs, load_config(start, given, variant or "smar"))
     elif pipeline == "ablation":
@@ -144,7 +146,7 @@ def submit(
         is_recurring = cron is not None
         arguments = plan_refresh(inputs, start, others, cluster, model or "champion", is_recurring=is_recurring)
     named = run_name or " ".join(part for part in (pipeline, variant, start) if part)
-    submission = Submission(pipeline, cluster, arguments, experiment, named, not no_cache, service_account, cron)
+    submission = Submission(pipeline, cluster, checked, arguments, experiment, named, not no_cache, service_account, cron)
     start_run(submission, Address(host, namespace, token_file), wait=wait, tell=typer.echo)
 
 

@@ -9,7 +9,6 @@ import contextlib
 import io
 import json
 import os
-import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,17 +21,13 @@ from kfp.client import KF_PIPELINES_SA_TOKEN_ENV, KF_PIPELINES_SA_TOKEN_PATH
 from kfp_server_api import ApiException
 from urllib3.exceptions import HTTPError
 
+from pipelines.kubeflow_tasks import ENDS, describe_failure, shorten, task_states
 from pipelines.local import PipelineFailedError
 from smar_core.errors import UserError
 
 _EQUALS = 1
-_ENDS = frozenset({"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"})
-_GROUP = re.compile(r"root|executor.*|(for-loop|iteration|condition)(-.*)?")
-"""Tasks that stand for others, or for a part of one."""
-
 _POLL_SECONDS = 10.0
 _NUM_PASSING_FAILURES = 6
-_MESSAGE_LENGTH = 300
 
 
 @dataclass(frozen=True)
@@ -76,6 +71,8 @@ class Kubeflow:
     """
 
     def __init__(self, address: Address) -> None:
+        if not address.host.startswith(("http://", "https://")):
+            raise UserError(f"--host {address.host} is no URL", "write for example https://kubeflow.example/pipeline")
         self._address = address
         self._host = address.host.rstrip("/")
         token_file = _token_file(address.token_file)
@@ -175,15 +172,15 @@ class Kubeflow:
                     raise
                 time.sleep(_POLL_SECONDS)
                 continue
-            for task, state in _states(run).items():
+            for task, state in task_states(run).items():
                 if shown.get(task) != state:
                     tell(f"{task}: {state.lower()}")
                     shown[task] = state
-            if run.state in _ENDS:
+            if run.state in ENDS:
                 break
             time.sleep(_POLL_SECONDS)
         if run.state != "SUCCEEDED":
-            raise PipelineFailedError(_failure(run), self.page(run_id))
+            raise PipelineFailedError(describe_failure(run), self.page(run_id))
 
     def _keep_experiment(self, name: str) -> str:
         """Return the id of an experiment, which is made where it is not there."""
@@ -211,7 +208,7 @@ class Kubeflow:
         except HTTPError as error:
             reason = getattr(error, "reason", None) or error
             raise UserError(
-                f"{self._host} cannot be reached ({_short(str(reason).partition(': ')[2] or reason)})",
+                f"{self._host} cannot be reached ({shorten(str(reason).partition(': ')[2] or reason)})",
                 "check --host and the network",
             ) from None
         except ApiException as error:
@@ -272,34 +269,4 @@ def _message(error: ApiException) -> str:
         said = body.get("message") or body.get("error") or error.reason
     except (TypeError, ValueError, AttributeError):
         said = error.reason
-    return _short(said)
-
-
-def _short(text: Any) -> str:
-    return " ".join(str(text).split())[:_MESSAGE_LENGTH]
-
-
-def _tasks(run: Any) -> Iterator[Any]:
-    """Yield a run's tasks, without those that stand for groups of them."""
-    details = (run.run_details.task_details if run.run_details is not None else None) or []
-    return (task for task in details if task.display_name and not _GROUP.fullmatch(_stage(task)))
-
-
-def _stage(task: Any) -> str:
-    """Return the name of the task that a part of one (its driver) belongs to."""
-    return str(task.display_name).removesuffix("-driver")
-
-
-def _states(run: Any) -> dict[str, str]:
-    return {_stage(task): task.state for task in _tasks(run) if task.state and not task.display_name.endswith("-driver")}
-
-
-def _failure(run: Any) -> str:
-    """Return which task of a run failed and why, as far as Kubeflow says so."""
-    if run.state == "CANCELED":
-        return "the run was cancelled"
-    failed = [task for task in _tasks(run) if task.state == "FAILED"]
-    reasons = [task.error.message for task in failed if task.error is not None and task.error.message]
-    reasons += [run.error.message] if run.error is not None and run.error.message else []
-    names = ", ".join(dict.fromkeys(_stage(task) for task in failed))
-    return f"{names or 'the run'} failed" + (f" ({_short(reasons[0])})" if reasons else "")
+    return shorten(said)

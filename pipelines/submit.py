@@ -1,16 +1,15 @@
 """``smar submit``: a pipeline of this program as a run on a Kubeflow cluster.
 
-The parameters are those of a local run (``pipeline_arguments``, ``experiment_arguments``). What differs is where the data is:
-tasks reach no file of this machine, so every input is a URI. Its digest is a parameter because Kubeflow's cache knows paths and
-not contents; it is made of the checksums that the store keeps, or, where this machine may not list the store, of whatever text
-the user says tells this version of the input from others. What is in the files is checked by ``prepare_data``, not here.
+The parameters are those of a local run (``pipeline_arguments``, ``experiment_arguments``, ``refresh_arguments``); where the data
+is differs (``pipelines.remote_inputs``), and what would be ignored on a cluster is refused. What is in the input files is checked
+by the pipeline's first stage, not here: this machine may be far from them.
 """
 
 import json
 import re
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,66 +20,13 @@ from pipelines.jobs import data_arguments
 from pipelines.kubeflow import Address, Kubeflow, Shown
 from pipelines.placement import IMAGE_PARAMETER
 from pipelines.refresh_run import check_settings, refresh_arguments
+from pipelines.remote_inputs import Inputs
 from pipelines.training_run import pipeline_arguments
 from smar_core.config import ClusterConfig, PipelineConfig, TrackingConfig, load_config
-from smar_core.data.files import digest_inputs
-from smar_core.data.filesystems import is_uri
-from smar_core.data.sources import Sources
-from smar_core.digest import digest_json
 from smar_core.errors import UserError
 from smar_core.experiments.trials import Plan
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Input files as the tasks of a cluster reach them.
-
-    Attributes:
-        sources: Catalogue and click log, by URI.
-        judgments: Graded judgments, likewise; None for none.
-        versions: For inputs that this machine may not list, by a name of ``INPUT_FILES``: any text that changes with them.
-    """
-
-    sources: Sources
-    judgments: str | None = None
-    versions: Mapping[str, str] = field(default_factory=dict)
-
-    def paths(self) -> dict[str, str]:
-        """Return the URI of each input that is given, by a name of ``INPUT_FILES``.
-
-        Raises:
-            UserError: One is a file of this machine, or a version is said of one that is not given.
-        """
-        named = {"items": self.sources.items, "clicks": self.sources.clicks, "images": self.sources.images}
-        paths = {name: path for name, path in {**named, "judgments": self.judgments}.items() if path is not None}
-        for name, path in paths.items():
-            if not is_uri(path) or path.startswith("file://"):
-                raise UserError(
-                    f"--{name} {path} is a file of this machine, which no task of a cluster reaches",
-                    "copy it to an object store and give its URI, such as s3://BUCKET/items.parquet",
-                )
-        for name in self.versions:
-            if name not in paths:
-                raise UserError(f"--digest names {name!r}, which is no input of this run", f"name one of {', '.join(paths)}")
-        return paths
-
-    def digests(self) -> dict[str, str]:
-        """Return the digest of each input that is given.
-
-        Raises:
-            UserError: As ``paths`` does, or an input is not there or cannot be listed.
-        """
-        return {name: self._digest(name, path) for name, path in self.paths().items()}
-
-    def _digest(self, name: str, path: str) -> str:
-        if name in self.versions:
-            return digest_json({"uri": path, "version": self.versions[name]})
-        try:
-            return digest_inputs(path)
-        except UserError as error:
-            raise UserError(error.problem, f"{error.remedy}; or say which version it is with --digest {name}=TEXT") from None
 
 
 @dataclass(frozen=True)
@@ -89,7 +35,8 @@ class Submission:
 
     Attributes:
         pipeline: One of ``pipelines.compile.PIPELINES``.
-        cluster: Where its tasks run; its image names what they run.
+        cluster: Where its tasks run.
+        image: Reference of the image that they run in; what ``check_image`` returned.
         arguments: Parameters of the pipeline, all but the image.
         experiment: Kubeflow's experiment that the run is shown under.
         run_name: Name of the run.
@@ -100,6 +47,7 @@ class Submission:
 
     pipeline: str
     cluster: ClusterConfig
+    image: str
     arguments: Mapping[str, Any]
     experiment: str
     run_name: str
@@ -210,7 +158,7 @@ def start_run(submission: Submission, address: Address, *, wait: bool, tell: Cal
     """
     if wait and submission.cron is not None:
         raise UserError("runs of --cron have no end to wait for", "leave --wait out")
-    arguments = {IMAGE_PARAMETER: check_image(submission.cluster.image), **submission.arguments}
+    arguments = {IMAGE_PARAMETER: submission.image, **submission.arguments}
     _check_length(arguments)
     kubeflow = Kubeflow(address)
     with tempfile.TemporaryDirectory(prefix="smar-submit-") as folder:
@@ -229,7 +177,11 @@ def start_run(submission: Submission, address: Address, *, wait: bool, tell: Cal
     run_id = kubeflow.start(uploaded, arguments, shown)
     tell(f"run      {kubeflow.page(run_id)}")
     if wait:
-        kubeflow.wait(run_id, tell)
+        try:
+            kubeflow.wait(run_id, tell)
+        except KeyboardInterrupt:
+            tell("the run itself goes on; Kubeflow's page can end it")
+            raise
 
 
 def _check_length(arguments: Mapping[str, Any]) -> None:

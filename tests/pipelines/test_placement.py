@@ -1,9 +1,11 @@
 """What the config section ``cluster`` makes of the tasks of a compiled pipeline, read back from its YAML."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import kfp.kubernetes
 import pytest
 import yaml
 
@@ -176,6 +178,16 @@ def test_stages_are_placed_by_the_names_of_their_components(compile_with: Compil
     """A component that is renamed would silently get what the least task gets."""
     executors = [compile_with(name=name).pipeline["deploymentSpec"]["executors"].keys() for name in ("training", "refresh")]
     assert {f"exec-{name}" for name in KINDS} <= set().union(*executors)
+
+
+def test_compiling_for_a_cluster_without_its_library_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(kfp, "kubernetes")
+    monkeypatch.setitem(sys.modules, "kfp.kubernetes", None)
+    with pytest.raises(UserError, match=r"pip install 'smar\[cluster\]'"):
+        compile_pipeline("training", tmp_path / "training.yaml", ClusterConfig())
+    compile_pipeline("training", tmp_path / "training.yaml", cluster=None)
 
 
 def test_pipeline_without_placement_has_one_document(tmp_path: Path) -> None:

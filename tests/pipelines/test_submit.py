@@ -11,7 +11,8 @@ import yaml
 from pipelines import kubeflow
 from pipelines.cli import invoke
 from pipelines.compile import compile_pipeline, compiled, version_of
-from pipelines.submit import Inputs, check_image
+from pipelines.remote_inputs import Inputs
+from pipelines.submit import check_image
 from pipelines.training_run import pipeline_arguments
 from smar_core.config import ClusterConfig, load_config
 from smar_core.data.sources import Sources
@@ -237,10 +238,15 @@ def test_what_kubeflow_refuses_is_one_sentence(
     assert all(word in said for word in words), said
 
 
-def test_host_that_is_not_there_is_one_sentence_at_once(host: str, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["submit", "training", "--host", "http://127.0.0.1:9", *INPUTS, "--preset", "demo", "--image", IMAGE]
-    assert invoke(arguments) == 2
-    assert "http://127.0.0.1:9 cannot be reached" in complaint(capsys)
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [("http://127.0.0.1:9", "http://127.0.0.1:9 cannot be reached"), ("kubeflow.example", "--host kubeflow.example is no URL")],
+)
+def test_host_that_is_not_there_is_one_sentence_at_once(
+    address: str, words: str, host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["submit", "training", "--host", address, *INPUTS, "--preset", "demo", "--image", IMAGE]) == 2
+    assert words in complaint(capsys)
 
 
 @pytest.mark.parametrize(
@@ -286,7 +292,7 @@ def test_image_must_say_which_one_it_is(reference: str | None, words: str) -> No
 
 
 def test_inputs_are_known_by_the_checksums_of_their_store_or_by_what_the_user_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.submit.digest_inputs", lambda path: f"digest of {path}")
+    monkeypatch.setattr("pipelines.remote_inputs.digest_inputs", lambda path: f"digest of {path}")
     sources = Sources("s3://shop/items", "s3://shop/clicks")
     told, later = (Inputs(sources, versions={"clicks": version}).digests() for version in ("monday", "tuesday"))
     assert told["items"] == later["items"] == "digest of s3://shop/items"
@@ -297,7 +303,7 @@ def test_store_that_cannot_be_listed_leads_to_the_option(monkeypatch: pytest.Mon
     def refuse(path: str) -> str:
         raise UserError(f"{path} cannot be listed", "check the rights")
 
-    monkeypatch.setattr("pipelines.submit.digest_inputs", refuse)
+    monkeypatch.setattr("pipelines.remote_inputs.digest_inputs", refuse)
     with pytest.raises(UserError, match="check the rights; or say which version it is with --digest items=TEXT"):
         Inputs(Sources("s3://shop/items", "s3://shop/clicks")).digests()
 

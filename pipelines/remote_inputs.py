@@ -1,0 +1,66 @@
+"""Input files as the tasks of a cluster reach them: by URI, and known by a digest.
+
+The digest is a parameter of the run because Kubeflow's cache knows paths and not contents. It is made of the checksums that the
+store keeps, or, where this machine may not list the store, of whatever text the user says tells this version of the input from
+others.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from smar_core.data.files import digest_inputs
+from smar_core.data.filesystems import is_uri
+from smar_core.data.sources import Sources
+from smar_core.digest import digest_json
+from smar_core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Where the input of a run on a cluster is.
+
+    Attributes:
+        sources: Catalogue and click log, by URI.
+        judgments: Graded judgments, likewise; None for none.
+        versions: For inputs that this machine may not list, by a name of ``pipelines.jobs.INPUT_FILES``: any text that changes
+            with them.
+    """
+
+    sources: Sources
+    judgments: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def paths(self) -> dict[str, str]:
+        """Return the URI of each input that is given, by name.
+
+        Raises:
+            UserError: One is a file of this machine, or a version is said of one that is not given.
+        """
+        named = {"items": self.sources.items, "clicks": self.sources.clicks, "images": self.sources.images}
+        paths = {name: path for name, path in {**named, "judgments": self.judgments}.items() if path is not None}
+        for name, path in paths.items():
+            if not is_uri(path) or path.startswith("file://"):
+                raise UserError(
+                    f"--{name} {path} is a file of this machine, which no task of a cluster reaches",
+                    "copy it to an object store and give its URI, such as s3://BUCKET/items.parquet",
+                )
+        for name in self.versions:
+            if name not in paths:
+                raise UserError(f"--digest names {name!r}, which is no input of this run", f"name one of {', '.join(paths)}")
+        return paths
+
+    def digests(self) -> dict[str, str]:
+        """Return the digest of each input that is given.
+
+        Raises:
+            UserError: As ``paths`` does, or an input is not there or cannot be listed.
+        """
+        return {name: self._digest(name, path) for name, path in self.paths().items()}
+
+    def _digest(self, name: str, path: str) -> str:
+        if name in self.versions:
+            return digest_json({"uri": path, "version": self.versions[name]})
+        try:
+            return digest_inputs(path)
+        except UserError as error:
+            raise UserError(error.problem, f"{error.remedy}; or say which version it is with --digest {name}=TEXT") from None
