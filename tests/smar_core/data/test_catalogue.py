@@ -1,7 +1,13 @@
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
+from PIL import Image
 
-from smar_core.data.catalogue import clean_items, merge_items
+from smar_core.config import PrepareConfig
+from smar_core.data.beam_runner import pack
+from smar_core.data.catalogue import WriteItems, clean_items, merge_items
+from smar_core.data.filesystems import create_file, open_stored
 
 
 def batch(**columns: list) -> pa.RecordBatch:
@@ -60,3 +66,23 @@ def test_equal_rows_become_one_item_and_items_are_sorted() -> None:
 @pytest.mark.parametrize("other", [("1", "b", b"x"), ("1", "a", b"y"), ("1", "a", None)])
 def test_rows_of_one_id_that_differ_are_all_rejects(other: tuple) -> None:
     assert merge(("1", "a", b"x"), ("2", "c", None), other) == (["2"], [(0, "1"), (2, "1")])
+
+
+def test_a_shard_with_pictures_in_a_bucket_equals_one_with_pictures_on_a_disk(bucket: str, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for number, colour in enumerate(("red", "blue", "green")):
+        Image.new("RGB", (9, 7), colour).save(tmp_path / f"{number}.png")
+        with create_file(f"{bucket}/pictures/{number}.png") as handle:
+            handle.write((tmp_path / f"{number}.png").read_bytes())
+    ids, references = ["a", "b", "c"], [["2.png", "0.png"], ["gone.png"], ["1.png"]]
+    rows, _ = clean_items(batch(item_id=ids, title=ids, image=pa.array(references)), "f", 0, 3)
+    config = PrepareConfig(image_width_px=8, image_height_px=8, num_shards=1)
+    written = {}
+    for place, images in ((str(tmp_path / "out"), str(tmp_path)), (f"{bucket}/out", f"{bucket}/pictures")):
+        list(WriteItems(place, images, config).process((0, [pack(rows)])))
+        for name in ("items-00000-of-00001.parquet", "images-00000-of-00001.arrow"):
+            with open_stored(f"{place}/{name}") as handle:
+                written.setdefault(name, []).append(handle.read())
+    assert all(here == there for here, there in written.values())
+    table = pa.ipc.open_file(written["images-00000-of-00001.arrow"][0]).read_all()
+    assert table.column(0).to_pylist() == ["a", "a", "c"]
