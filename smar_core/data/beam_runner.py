@@ -6,8 +6,9 @@ processes take about four seconds to start, which pays off for large pictures an
 outright because ``DirectRunner`` may look for a runner on the network.
 
 Other runners get the pipeline, and workers of this program's image run it (``--environment_type=EXTERNAL``: Beam's worker pool
-beside each task manager, at localhost:50000, unless the options say otherwise). Beam's own metrics are not relied upon: Flink
-reports what was attempted, retries included. What a stage counts is therefore data (``write_counts``).
+beside each task manager, at localhost:50000, unless the options say otherwise). Beam's own metrics are not relied upon: not
+every runner reports committed ones, and those of attempts count a retried bundle twice. What a stage counts is therefore data
+(``write_counts``).
 """
 
 import contextlib
