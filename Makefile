@@ -47,7 +47,7 @@ lint: setup ## check format, style and import contracts
 types: setup ## check types
 	$(BIN)/mypy
 
-compile: setup ## write the compiled pipeline, manifests/pipelines/training.yaml
+compile: setup ## write the compiled pipelines, manifests/pipelines
 	$(BIN)/smar compile
 
 image: ## build the image of the stages; ENGINE=docker|podman BASE_IMAGE=... VARIANT=cpu|cuda TARGET=stages|flink BUILD_ARGS='...'

@@ -91,6 +91,9 @@ def submit(
     token_file: Annotated[
         Path | None, typer.Option(help="File of a bearer token. [default: the service account's, inside a cluster]")
     ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option(help="Certificate of the authority that signed the host's, where not everybody trusts it.")
+    ] = None,
     no_cache: NoCache = False,
     cron: Annotated[
         str | None,
@@ -147,7 +150,7 @@ def submit(
         arguments = plan_refresh(inputs, start, others, cluster, model or "champion", is_recurring=is_recurring)
     named = run_name or " ".join(part for part in (pipeline, variant, start) if part)
     submission = Submission(pipeline, cluster, checked, arguments, experiment, named, not no_cache, service_account, cron)
-    start_run(submission, Address(host, namespace, token_file), wait=wait, tell=typer.echo)
+    start_run(submission, Address(host, namespace, token_file, ca_file), wait=wait, tell=typer.echo)
 
 
 def _check_options(pipeline: str, options: Mapping[str, tuple[object, Sequence[str]]]) -> None:

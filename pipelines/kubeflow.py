@@ -19,7 +19,7 @@ from typing import Any
 import kfp
 from kfp.client import KF_PIPELINES_SA_TOKEN_ENV, KF_PIPELINES_SA_TOKEN_PATH
 from kfp_server_api import ApiException
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, SSLError
 
 from pipelines.kubeflow_tasks import ENDS, describe_failure, shorten, task_states
 from pipelines.local import PipelineFailedError
@@ -38,11 +38,13 @@ class Address:
         host: URL of its API.
         namespace: The user's, where Kubeflow has many users; None where it has one.
         token_file: File of a bearer token; None: the service account's inside a cluster, else no token.
+        ca_file: Certificates that the host's is checked against; None: those that everybody trusts.
     """
 
     host: str
     namespace: str | None = None
     token_file: Path | None = None
+    ca_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,18 @@ class Kubeflow:
             raise UserError(f"--host {address.host} is no URL", "write for example https://kubeflow.example/pipeline")
         self._address = address
         self._host = address.host.rstrip("/")
+        if address.ca_file is not None and not address.ca_file.is_file():
+            raise UserError(f"{address.ca_file} is no file", "name a file of certificates (PEM) with --ca-file")
         token_file = _token_file(address.token_file)
         credentials = None if token_file is None else kfp.client.ServiceAccountTokenVolumeCredentials(str(token_file))
         with self._explained("say how it is"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it speaks to version 2 only
-            self._client = _Client(self._host, namespace=address.namespace or "kubeflow", credentials=credentials)
+            self._client = _Client(
+                self._host,
+                namespace=address.namespace or "kubeflow",
+                credentials=credentials,
+                ssl_ca_cert=str(address.ca_file) if address.ca_file is not None else None,
+            )
             is_shared = self._client.get_kfp_healthz().multi_user
         if is_shared and not address.namespace and not self._client.get_user_namespace():
             raise UserError(f"{self._host} has many users", "name your namespace with --namespace")
@@ -207,10 +216,8 @@ class Kubeflow:
                 yield
         except HTTPError as error:
             reason = getattr(error, "reason", None) or error
-            raise UserError(
-                f"{self._host} cannot be reached ({shorten(str(reason).partition(': ')[2] or reason)})",
-                "check --host and the network",
-            ) from None
+            remedy = "name its authority's certificate with --ca-file" if isinstance(reason, SSLError) else "check --host"
+            raise UserError(f"{self._host} cannot be reached ({shorten(reason)})", remedy) from None
         except ApiException as error:
             raise self._explain(error, task) from None
 

@@ -65,7 +65,7 @@ class ClusterConfig(Section):
 
     num_retries: Count = Field(2, description="times that a failed task is tried again")
     retry_wait_seconds: Positive = Field(60, description="wait before the first of them")
-    retry_wait_factor: Annotated[int, Field(ge=1)] = Field(2, description="what each further wait is longer by")
+    retry_wait_factor: Annotated[int, Field(ge=1)] = Field(2, description="how many times as long each further wait is")
     task_timeout_seconds: Positive = Field(172_800, description="longest that one try of a task may take")
     finished_ttl_seconds: Positive = Field(604_800, description="how long the pods of a finished run are kept")
     parallel_trials: Positive = Field(

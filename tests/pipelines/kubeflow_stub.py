@@ -3,10 +3,12 @@
 import email
 import json
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -101,12 +103,13 @@ def uploaded(body: bytes, content_type: str) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def serve(backend: Backend, prefix: str = "/pipeline") -> Iterator[str]:
+def serve(backend: Backend, prefix: str = "/pipeline", certificate: Path | None = None) -> Iterator[str]:
     """Serve a backend on a free port of this machine.
 
     Args:
         backend: What is served.
         prefix: Path below which the API is, as behind Kubeflow's gateway.
+        certificate: File of a key and its certificate, to be reached by HTTPS; None: by HTTP.
 
     Yields:
         The URL that is given as ``--host``.
@@ -152,10 +155,14 @@ def serve(backend: Backend, prefix: str = "/pipeline") -> Iterator[str]:
             """Print nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}{prefix}"
+        yield f"{'http' if certificate is None else 'https'}://127.0.0.1:{server.server_port}{prefix}"
     finally:
         server.shutdown()
         thread.join()

@@ -80,6 +80,7 @@ def test_resources_hold_the_two_documents_under_a_name_of_their_content(name: st
     assert {pipeline["apiVersion"], version["apiVersion"]} == {"pipelines.kubeflow.org/v2beta1"}
     assert pipeline["metadata"] == {"name": f"smar-{name}"} and version["spec"]["pipelineName"] == f"smar-{name}"
     assert version["metadata"] == {"name": version_of(name, compiled(name))}
+    assert version["spec"]["displayName"] == version["metadata"]["name"], "smar submit looks for it by this name"
     assert [version["spec"]["pipelineSpec"], version["spec"]["platformSpec"]] == load_documents(compiled(name))
 
 

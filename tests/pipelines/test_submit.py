@@ -1,5 +1,7 @@
 """``smar submit``: Kubeflow's own client against a server that speaks its API, on this machine."""
 
+import datetime
+import ipaddress
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,6 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from pipelines import kubeflow
 from pipelines.cli import invoke
@@ -157,6 +162,36 @@ def test_token_is_read_from_its_file_and_shown_nowhere(
     printed = capsys.readouterr()
     assert "very-secret" not in printed.out + printed.err + json.dumps(backend.runs)
     assert "very-secret" not in json.dumps([documents for _, _, documents in backend.versions.values()])
+
+
+def make_certificate(path: Path) -> Path:
+    """Write a key and a certificate of 127.0.0.1 that it signs itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    path.write_bytes(key.private_bytes(pem, *plain) + certificate.public_bytes(pem))
+    return path
+
+
+def test_certificate_of_an_authority_that_nobody_knows_has_to_be_named(
+    host: str, backend: Backend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    certificate = make_certificate(tmp_path / "host.pem")
+    with serve(backend, certificate=certificate) as url:
+        arguments = ["submit", "training", "--host", url, *INPUTS, "--preset", "demo", "--image", IMAGE]
+        assert invoke(arguments) == 2
+        assert "--ca-file" in complaint(capsys)
+        assert invoke([*arguments, "--ca-file", str(tmp_path / "none.pem")]) == 2
+        assert "none.pem is no file" in complaint(capsys)
+        assert invoke([*arguments, "--ca-file", str(certificate)]) == 0
 
 
 def test_token_of_the_service_account_is_found_inside_a_cluster(
