@@ -12,18 +12,76 @@ making may still leave a second run; every later look then takes the same one of
 """
 
 import json
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.surroundings import INJECTED_RUN_ID, PIPELINE_RUN_ID, TRACKING_URI, Surroundings
 from components.tracking.comparison import VIEW, VIEW_COLUMNS
 from components.tracking.names import PARENT_TAG, PIPELINE_RUN_ID_TAG, where
+from smar_core.errors import UserError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 SETTLE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a process writes.
+
+    Attributes:
+        client: Client of the tracking store.
+        uri: The store.
+        experiment_id: Experiment of the runs.
+        parent_id: The pipeline run's own run.
+        pipeline_run_id: Its id outside MLflow.
+        injected_id: The run that Kubeflow's MLflow plugin made for this task; None without the plugin.
+    """
+
+    client: "MlflowClient"
+    uri: str
+    experiment_id: str
+    parent_id: str
+    pipeline_run_id: str
+    injected_id: str | None = None
+
+
+def find_place(around: Surroundings) -> Place:
+    """Return the run that was injected and the one above it, else the pipeline run's, made if it is not there.
+
+    Raises:
+        UserError: The tracking store does not answer, or nothing says which pipeline run this is.
+    """
+    with _open_store(around) as (client, uri):
+        if around.injected_run_id is not None:
+            return _injected_place(client, uri, around.injected_run_id, around.pipeline_run_id)
+        if not around.pipeline_run_id:
+            raise UserError(
+                f"MLflow is named but neither {INJECTED_RUN_ID} nor {PIPELINE_RUN_ID}, by which stages find each other",
+                f"submit the pipeline as smar submit compiles it, or unset {TRACKING_URI}",
+            )
+        experiment_id = ensure_experiment(client, uri, around.experiment)
+        parent = find_or_make_parent(client, experiment_id, around.pipeline_run_id)
+        return Place(client, uri, experiment_id, parent.info.run_id, around.pipeline_run_id)
+
+
+def make_place(around: Surroundings) -> Place:
+    """Make the run of a pipeline run whose id is new.
+
+    Raises:
+        UserError: The tracking store does not answer.
+    """
+    with _open_store(around) as (client, uri):
+        experiment_id = ensure_experiment(client, uri, around.experiment)
+        parent = make_parent(client, experiment_id, around.pipeline_run_id)
+        return Place(client, uri, experiment_id, parent.info.run_id, around.pipeline_run_id)
 
 
 def ensure_experiment(client: "MlflowClient", uri: str, name: str) -> str:
@@ -65,11 +123,13 @@ def find_or_make_parent(client: "MlflowClient", experiment_id: str, pipeline_run
     return kept
 
 
-def topmost(client: "MlflowClient", run: "Run") -> "Run":
-    """Return the run above all that a run is nested in; the run itself if it is in none."""
-    while PARENT_TAG in run.data.tags:
-        run = client.get_run(run.data.tags[PARENT_TAG])
-    return run
+def _injected_place(client: "MlflowClient", uri: str, run_id: str, pipeline_run_id: str) -> Place:
+    """Return where a task writes that was given a run of its own: the plugin nests it in loops and the pipeline run."""
+    run = parent = client.get_run(run_id)
+    while PARENT_TAG in parent.data.tags:
+        parent = client.get_run(parent.data.tags[PARENT_TAG])
+    known = parent.data.tags.get(PIPELINE_RUN_ID_TAG) or pipeline_run_id or parent.info.run_id
+    return Place(client, uri, run.info.experiment_id, parent.info.run_id, known, run_id)
 
 
 def _find_parent(client: "MlflowClient", experiment_id: str, pipeline_run_id: str) -> "Run | None":
@@ -81,3 +141,21 @@ def _find_parent(client: "MlflowClient", experiment_id: str, pipeline_run_id: st
 def _find_experiment(client: "MlflowClient", name: str) -> str | None:
     experiment = client.get_experiment_by_name(name)
     return None if experiment is None else str(experiment.experiment_id)
+
+
+@contextmanager
+def _open_store(around: Surroundings) -> "Iterator[tuple[MlflowClient, str]]":
+    """Return a client of the tracking store and its address, and turn its failure into a sentence."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    uri = around.tracking_uri
+    assert uri is not None
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    try:
+        yield MlflowClient(tracking_uri=uri, registry_uri=uri), uri
+    except MlflowException as error:
+        raise UserError(
+            f"the tracking store {uri} failed ({str(error)[:200]})", "see whether it is up and may be written"
+        ) from None

@@ -1,14 +1,11 @@
 """MLflow as one pipeline run sees it: its parent run, the nested runs of its stages and trials, the model that it registers."""
 
-import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.surroundings import PIPELINE_RUN_ID, Surroundings
+from components.surroundings import Surroundings
 from components.tracking.comparison import compared_metrics
 from components.tracking.names import (
     CACHED_TAG,
@@ -22,48 +19,27 @@ from components.tracking.names import (
     flatten,
     where,
 )
-from components.tracking.parents import ensure_experiment, find_or_make_parent, make_parent, topmost
+from components.tracking.parents import Place, find_place, make_place
 from components.tracking.registry import ModelRegistry
 from components.tracking.run_log import log_datasets, log_outputs, log_values
 from smar_core.artifact import Artifact
-from smar_core.errors import UserError
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Run
 
     from components.record import Origin
     from components.stage import StageResult
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a process writes.
-
-    Attributes:
-        experiment_id: Experiment of the runs.
-        parent_id: The pipeline run's own run.
-        pipeline_run_id: Its id outside MLflow.
-        injected_id: The run that Kubeflow's MLflow plugin made for this task; None without the plugin.
-    """
-
-    experiment_id: str
-    parent_id: str
-    pipeline_run_id: str
-    injected_id: str | None = None
-
-
 class Tracker:
     """MLflow as seen by one pipeline run. Runs that Kubeflow's plugin made are filled and never ended: the plugin ends them.
 
     Args:
-        client: Client of the tracking store.
-        uri: The store.
         place: Where to write.
     """
 
-    def __init__(self, client: "MlflowClient", uri: str, place: Place) -> None:
-        self._client, self._uri = client, uri
+    def __init__(self, place: Place) -> None:
+        self._client, self._uri = place.client, place.uri
         self._experiment_id, self._parent_id = place.experiment_id, place.parent_id
         self._pipeline_run_id, self._injected_id = place.pipeline_run_id, place.injected_id
 
@@ -74,17 +50,7 @@ class Tracker:
         Raises:
             UserError: The tracking store does not answer, or nothing says which pipeline run this is.
         """
-        with _client(around) as (client, uri):
-            if around.injected_run_id is not None:
-                return cls(client, uri, _injected_place(client, around.injected_run_id, around.pipeline_run_id))
-            if not around.pipeline_run_id:
-                raise UserError(
-                    f"MLflow is named but neither MLFLOW_RUN_ID nor {PIPELINE_RUN_ID}, by which stages find each other",
-                    "submit the pipeline as smar submit compiles it, or unset MLFLOW_TRACKING_URI",
-                )
-            experiment_id = ensure_experiment(client, uri, around.experiment)
-            parent = find_or_make_parent(client, experiment_id, around.pipeline_run_id)
-            return cls(client, uri, Place(experiment_id, parent.info.run_id, around.pipeline_run_id))
+        return cls(find_place(around))
 
     @classmethod
     def begin(cls, around: Surroundings) -> "Tracker":
@@ -93,10 +59,7 @@ class Tracker:
         Raises:
             UserError: The tracking store does not answer.
         """
-        with _client(around) as (client, uri):
-            experiment_id = ensure_experiment(client, uri, around.experiment)
-            parent = make_parent(client, experiment_id, around.pipeline_run_id)
-            return cls(client, uri, Place(experiment_id, parent.info.run_id, around.pipeline_run_id))
+        return cls(make_place(around))
 
     def registry(self, model_name: str) -> ModelRegistry:
         """Return the versions of a registered model."""
@@ -298,29 +261,3 @@ class Tracker:
         """Find the latest run of a stage, not a cached one, that has these tags: stage, config, inputs and outputs."""
         runs = self._client.search_runs([self._experiment_id], where({**tags, CACHED_TAG: "false"}), max_results=1)
         return runs[0] if runs else None
-
-
-def _injected_place(client: "MlflowClient", run_id: str, pipeline_run_id: str) -> Place:
-    """Return where a task writes that was given a run of its own."""
-    run = client.get_run(run_id)
-    parent = topmost(client, run)
-    known = parent.data.tags.get(PIPELINE_RUN_ID_TAG) or pipeline_run_id or parent.info.run_id
-    return Place(run.info.experiment_id, parent.info.run_id, known, run_id)
-
-
-@contextmanager
-def _client(around: Surroundings) -> "Iterator[tuple[MlflowClient, str]]":
-    """Return a client of the tracking store, and turn its failure into a sentence."""
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
-    uri = around.tracking_uri
-    assert uri is not None
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    try:
-        yield MlflowClient(tracking_uri=uri, registry_uri=uri), uri
-    except MlflowException as error:
-        raise UserError(
-            f"the tracking store {uri} failed ({str(error)[:200]})", "see whether it is up and may be written"
-        ) from None
