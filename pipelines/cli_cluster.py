@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli_experiments import make_ablation, make_sweep
-from pipelines.cli_options import Clicks, Columns, Images, Items, Judgments, NoCache, Overrides, Preset
+from pipelines.cli_options import Columns, NoCache, Overrides, Preset
 from smar_core.errors import UserError
 
 
@@ -52,10 +52,12 @@ def submit(
             envvar="KF_PIPELINES_ENDPOINT", help="URL of Kubeflow Pipelines' API, for example https://kubeflow.example/pipeline."
         ),
     ],
-    items: Items,
-    clicks: Clicks,
-    judgments: Judgments = None,
-    images: Images = None,
+    items: Annotated[str, typer.Option(metavar="URI", help="Catalogue: Parquet, CSV or JSON lines; file or folder.")],
+    clicks: Annotated[str, typer.Option(metavar="URI", help="Click log, likewise.")],
+    judgments: Annotated[str | None, typer.Option(metavar="URI", help="Graded judgments, for evaluation alone.")] = None,
+    images: Annotated[
+        str | None, typer.Option(metavar="URI", help="Folder that image paths of the catalogue are relative to.")
+    ] = None,
     columns: Columns = None,
     digests: Annotated[
         list[str] | None,

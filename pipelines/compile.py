@@ -64,9 +64,7 @@ def compile_resources(name: str, path: Path, cluster: ClusterConfig, version: st
     """
     from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
-    options = KubernetesManifestOptions(
-        pipeline_version_name=version, pipeline_version_display_name=version, include_pipeline_manifest=True
-    )
+    options = KubernetesManifestOptions(pipeline_version_name=version, include_pipeline_manifest=True)
     _compile(name, path, cluster, kubernetes_manifest_format=True, kubernetes_manifest_options=options)
 
 

@@ -202,6 +202,16 @@ def _check_config(config: PipelineConfig) -> None:
             "that threads would wait for each other",
             "raise the latter or lower the former",
         )
+    if runtime.launcher == "trainjob" and not cluster.workspace_gib:
+        raise UserError(
+            "runtime.launcher is trainjob and cluster.workspace_gib is 0, so a TrainJob's pods share no files with their stage",
+            "set cluster.workspace_gib, and cluster.workspace_access_mode=ReadWriteMany where the pods are on several nodes",
+        )
+    if runtime.launcher != "trainjob" and cluster.training_pods == "trainjob":
+        raise UserError(
+            f"cluster.training_pods is trainjob and runtime.launcher is {runtime.launcher}, so that stages train with nothing",
+            "set cluster.training_pods to stage, or runtime.launcher to trainjob",
+        )
     if runtime.device == "cuda" and not (cluster.training_accelerators and cluster.encoding_accelerators):
         raise UserError(
             "runtime.device is cuda and some tasks get no accelerator",

@@ -289,6 +289,8 @@ def test_host_that_is_not_there_is_one_sentence_at_once(
     [
         (["--set", "runtime.num_threads=9"], ("runtime.num_threads (9)", "cluster.training_num_cpus (2)")),
         (["--set", "runtime.device=cuda"], ("runtime.device is cuda", "cluster.training_accelerators")),
+        (["--set", "runtime.launcher=trainjob"], ("cluster.workspace_gib is 0", "ReadWriteMany")),
+        (["--set", "cluster.training_pods=trainjob"], ("runtime.launcher is local", "cluster.training_pods to stage")),
         (["--set", "tracking.uri=http://mlflow"], ("tracking.uri", "config map smar")),
         (["--set", "model.text_encoder=./checkpoint"], ("model.text_encoder",)),
         (["--axis", "loss.alpha=1"], ("--axis is not read by pipeline training", "submit sweep")),
