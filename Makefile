@@ -16,7 +16,7 @@ BENCH := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks
 .PHONY: help setup demo test test-containers check lint types compile image bench lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with the locked versions
 
