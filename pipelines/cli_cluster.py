@@ -96,6 +96,10 @@ def submit(
     ca_file: Annotated[
         Path | None, typer.Option(help="Certificate of the authority that signed the host's, where not everybody trusts it.")
     ] = None,
+    ui_host: Annotated[
+        str | None,
+        typer.Option(envvar="KF_PIPELINES_UI_ENDPOINT", help="URL of Kubeflow's page, to print the run's. [default: HOST]"),
+    ] = None,
     no_cache: NoCache = False,
     cron: Annotated[
         str | None,
@@ -152,7 +156,7 @@ def submit(
         arguments = plan_refresh(inputs, start, others, cluster, model or "champion", is_recurring=is_recurring)
     named = run_name or " ".join(part for part in (pipeline, variant, start) if part)
     submission = Submission(pipeline, cluster, checked, arguments, experiment, named, not no_cache, service_account, cron)
-    start_run(submission, Address(host, namespace, token_file, ca_file), wait=wait, tell=typer.echo)
+    start_run(submission, Address(host, namespace, token_file, ca_file, ui_host), wait=wait, tell=typer.echo)
 
 
 def _check_options(pipeline: str, options: Mapping[str, tuple[object, Sequence[str]]]) -> None:

@@ -39,12 +39,14 @@ class Address:
         namespace: The user's, where Kubeflow has many users; None where it has one.
         token_file: File of a bearer token; None: the service account's inside a cluster, else no token.
         ca_file: Certificates that the host's is checked against; None: those that everybody trusts.
+        ui_host: URL of Kubeflow's page, for a person; None: where the API is.
     """
 
     host: str
     namespace: str | None = None
     token_file: Path | None = None
     ca_file: Path | None = None
+    ui_host: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Kubeflow:
             raise UserError(f"--host {address.host} is no URL", "write for example https://kubeflow.example/pipeline")
         self._address = address
         self._host = address.host.rstrip("/")
+        self._ui_host = (address.ui_host or address.host).rstrip("/")
         if address.ca_file is not None and not address.ca_file.is_file():
             raise UserError(f"{address.ca_file} is no file", "name a file of certificates (PEM) with --ca-file")
         token_file = _token_file(address.token_file)
@@ -151,11 +154,11 @@ class Kubeflow:
                 version_id=pipeline[1],
                 service_account=shown.service_account,
             )
-            return f"{self._host}/#/recurringrun/details/{self._id(made.recurring_run_id)}"
+            return f"{self._ui_host}/#/recurringrun/details/{self._id(made.recurring_run_id)}"
 
     def page(self, run_id: str) -> str:
         """Return the URL of a run's page."""
-        return f"{self._host}/#/runs/details/{run_id}"
+        return f"{self._ui_host}/#/runs/details/{run_id}"
 
     def wait(self, run_id: str, tell: Callable[[str], None]) -> None:
         """Wait for the end of a run; some looks at it in a row may fail.

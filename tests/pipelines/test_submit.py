@@ -146,6 +146,11 @@ def test_namespace_and_account_are_passed_on(submit: Submit, backend: Backend, c
     assert backend.runs[0]["service_account"] == "smar"
 
 
+def test_page_may_be_elsewhere_than_the_api(submit: Submit, capsys: pytest.CaptureFixture[str]) -> None:
+    assert submit("training", "--ui-host", "http://127.0.0.1:8080/") == 0
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["run", "http://127.0.0.1:8080/#/runs/details/run-0"]
+
+
 def test_token_is_read_from_its_file_and_shown_nowhere(
     submit: Submit, backend: Backend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
