@@ -116,6 +116,22 @@ def test_a_cached_stage_is_linked_to_the_run_that_made_its_outputs(uri: str, cli
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
+def test_a_stage_goes_below_the_trial_it_ran_for_and_an_equal_trial_is_linked_to_it(
+    uri: str, client: MlflowClient, tokenizer: Artifact
+) -> None:
+    tracker = Tracker.open(Surroundings(tracking_uri=uri, experiment="trials", pipeline_run_id="trials"))
+    tracker.record_stage(result_of("pretrain", tokenizer))
+    trials = [tracker.record_trial(name, {}, {}, is_read=False) for name in ("first", "second")]
+    for trial in trials:
+        tracker.adopt_stage("pretrain", Origin({"items": "1" * 64}, "config"), {"tokenizer": tokenizer}, trial)
+    stages = [run.data.tags for run in runs_of(client, "trials") if "smar.stage" in run.data.tags]
+    assert {(tags["mlflow.parentRunId"], tags["smar.is_cached"]) for tags in stages} == {
+        (trials[0], "false"),
+        (trials[1], "true"),
+    }
+    assert len(stages) == 2
+
+
 def run_stage(folder: Path) -> None:
     """Run a stage that writes a tokenizer, as Kubeflow would."""
     with (
