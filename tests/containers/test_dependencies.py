@@ -14,12 +14,10 @@ REQUIREMENTS = Path(__file__).resolve().parents[2] / "manifests" / "image-requir
 NEEDED_BY = {
     "alembic": "record_run",
     "apache-beam": "prepare_data",
-    "docstring-parser": "export_embeddings",
     "faiss-cpu": "export_embeddings",
     "grpcio": "prepare_data",
     "jinja2": "evaluate",
     "kfp": "export_embeddings",
-    "kfp-pipeline-spec": "export_embeddings",
     "kubeflow": "pretrain",
     "kubernetes": "pretrain",
     "mlflow-skinny": "record_run",
