@@ -31,7 +31,7 @@ class ModelConfig(Section):
     num_fusion_layers: Positive = Field(
         1, description="layers of the multimodal tower; early_concatenation adds the image tower's"
     )
-    patch_size_px: Positive = Field(16, description="side of a square image patch")
+    patch_size_px: Positive = Field(8, description="side of a square image patch")
     patch_init: Literal["random", "pca"] = Field(
         "random", description="start of the patch projection: noise, or whitened principal components of the catalogue's patches"
     )

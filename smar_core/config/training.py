@@ -46,16 +46,19 @@ class OptimiserConfig(Section):
 class PretrainConfig(OptimiserConfig):
     """Multi-task pre-training on clicks and synthetic queries."""
 
-    num_steps: Count = 1800
-    validate_every_steps: Positive = 450
+    batch_size: Positive = Field(768, description="(query, item) pairs a step")
+    num_steps: Count = 1200
+    learning_rate: Annotated[float, Field(gt=0)] = 1.4e-3
+    validate_every_steps: Positive = 400
     synthetic_share: Share = Field(0.5, description="share of a batch's pairs that are synthetic")
 
 
 class FinetuneConfig(OptimiserConfig):
     """Fine-tuning on clicks: P(q) * L_m + (1 - P(q)) * L_t."""
 
-    num_steps: Count = 500
+    num_steps: Count = 250
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    validate_every_steps: Positive = 125
     gate_weighting: Literal["soft", "hard"] = Field("soft", description="P(q) as a probability, or as a decision")
     text_weight: Annotated[float, Field(ge=0)] = Field(
         0.1, description="least weight of L_t under a learned gate, keeps the text index alive"
