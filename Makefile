@@ -34,7 +34,7 @@ demo: setup ## draw a shop and run the whole pipeline on it: runs/demo/report.ht
 test: setup ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-test-containers: setup image ## build the image and run the pipeline in it; DEMO=full: on the whole demo, 20 minutes
+test-containers: setup image ## build the image and run the pipeline in it; DEMO=full: the whole demo
 	$(BIN)/python -m pytest -m containers --demo $(DEMO) tests/containers
 
 check: lint types test ## what CI runs: lint, types, test
