@@ -34,10 +34,11 @@ def render_reference() -> str:
 
 def _sections() -> Iterator[str]:
     presets = {name: load_config(name) for name in PRESETS}
+    by_stage = {**STAGE_SECTIONS, **REFRESH_STAGE_SECTIONS}
     for name, section_field in PipelineConfig.model_fields.items():
         model = section_field.annotation
         assert isinstance(model, type) and issubclass(model, Section)
-        readers = [f"`{stage}`" for stage, sections in (STAGE_SECTIONS | REFRESH_STAGE_SECTIONS).items() if name in sections]
+        readers = [f"`{stage}`" for stage, sections in by_stage.items() if name in sections]
         yield f"## {name}\n"
         yield f"{_first_sentence(model)} Read by: {', '.join(readers) or _OTHER_READERS[name]}.\n"
         yield f"| key | kind | {' | '.join(PRESETS)} | meaning |"
