@@ -71,10 +71,16 @@ class Kubeflow:
         address: Where it is.
 
     Raises:
-        UserError: It cannot be reached, is no Kubeflow, or refuses the token; or the token cannot be read.
+        UserError: It cannot be reached, is no Kubeflow, or refuses the token; the token cannot be read; or an address has a user
+            or a password in it, which would be printed.
     """
 
     def __init__(self, address: Address) -> None:
+        for option, url in (("--host", address.host), ("--ui-host", address.ui_host or "")):
+            if "@" in url:
+                raise UserError(
+                    f"{option} has a user or a password in it", "take it out, and name a token's file with --token-file"
+                )
         if not address.host.startswith(("http://", "https://")):
             raise UserError(f"--host {address.host} is no URL", "write for example https://kubeflow.example/pipeline")
         self._address = address

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from smar_core.data.files import digest_inputs
-from smar_core.data.filesystems import is_uri
+from smar_core.data.filesystems import check_no_password, is_uri
 from smar_core.data.sources import Sources
 from smar_core.digest import digest_json
 from smar_core.errors import UserError
@@ -34,11 +34,12 @@ class Inputs:
         """Return the URI of each input that is given, by name.
 
         Raises:
-            UserError: One is a file of this machine, or a version is said of one that is not given.
+            UserError: One is a file of this machine or has a password in it, or a version is said of one that is not given.
         """
         named = {"items": self.sources.items, "clicks": self.sources.clicks, "images": self.sources.images}
         paths = {name: path for name, path in {**named, "judgments": self.judgments}.items() if path is not None}
         for name, path in paths.items():
+            check_no_password(path)  # here and not where the store is asked: it is not asked with --digest or --cron
             if not is_uri(path) or path.startswith("file://"):
                 raise UserError(
                     f"--{name} {path} is a file of this machine, which no task of a cluster reaches",

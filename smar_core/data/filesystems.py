@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import pyarrow as pa
 from pyarrow import fs
@@ -74,6 +74,25 @@ def list_files(path: str) -> dict[str, str]:
     if not found:
         raise UserError(f"{path} does not exist", "correct the path")
     return {name: found[name] for name in sorted(found) if not _is_hidden(name)}
+
+
+def check_no_password(uri: str) -> None:
+    """Refuse a URI with a password in it, which would stand in parameters, records and logs; the message does not repeat it.
+
+    A user alone is none: ``abfs://container@account`` names a place so. Without "@" before the first "/", what follows ":" is a
+    port or, where it is no number, a password with a "/" of its own.
+
+    Raises:
+        UserError: There is one.
+
+    >>> check_no_password("abfs://shop@account.dfs.example/items"), check_no_password("hdfs://host:8020/items@2")
+    (None, None)
+    """
+    authority, _, _ = uri.partition("://")[2].partition("/")
+    user, at, _ = authority.rpartition("@")
+    _, _, port = authority.rpartition("]")[2].partition(":")
+    if ":" in user or (not at and port and not port.isdecimal()):
+        raise UserError("a URI of the input has a password in it", "take it out, and give it as an environment variable")
 
 
 @contextlib.contextmanager
@@ -172,8 +191,7 @@ def _locate(path: str) -> tuple[fs.FileSystem, str]:
     """Return the file system of a URI and the key within it."""
     scheme, _, rest = path.partition("://")
     authority, _, key = rest.partition("/")
-    if urlsplit(f"//{authority}").password is not None:
-        raise UserError("a URI of the input has a password in it", "take it out, and give it as an environment variable")
+    check_no_password(path)
     system, base = _connect(f"{scheme}://{authority}")
     return system, f"{base}/{key}".rstrip("/")
 

@@ -350,6 +350,30 @@ def test_store_that_cannot_be_listed_leads_to_the_option(monkeypatch: pytest.Mon
         Inputs(Sources("s3://shop/items", "s3://shop/clicks")).digests()
 
 
+@pytest.mark.parametrize("authority", ["AKIA:sesame@shop", "AKIA:ses/ame@shop", "AKIA:@shop"])
+@pytest.mark.parametrize("more", [("--digest", "items=1", "--digest", "clicks=1"), ("--cron", "0 0 4 * * *")])
+def test_a_password_in_an_input_becomes_no_parameter(
+    authority: str, more: tuple[str, ...], submit: Submit, backend: Backend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --digest or --cron the store is not asked, and the address went into the run's parameters with its password."""
+    inputs = ("--items", f"s3://{authority}/items", "--clicks", "s3://shop/clicks", *more)
+    assert submit("refresh", inputs=inputs) == 2
+    told = complaint(capsys)
+    assert "password" in told and "ame" not in told and "AKIA" not in told
+    assert not backend.runs and not backend.versions
+
+
+@pytest.mark.parametrize("option", ["--host", "--ui-host"])
+def test_a_password_in_kubeflows_address_is_not_repeated(
+    option: str, submit: Submit, backend: Backend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was printed with the address of the run."""
+    assert submit("training", option, "https://ada:sesame@kubeflow.example/pipeline") == 2
+    told = complaint(capsys)
+    assert f"{option} has a user or a password" in told and "sesame" not in told
+    assert not backend.runs
+
+
 def test_image_of_the_section_makes_no_version_of_its_own(submit: Submit, backend: Backend, tmp_path: Path) -> None:
     assert submit("training", image="registry.example/smar:abc") == 0
     compile_pipeline("training", tmp_path / "training.yaml", ClusterConfig())
