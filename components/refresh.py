@@ -177,22 +177,28 @@ def record_refresh(
         task.side.record({"verdict": decision["verdict"], "artifacts": described, "mlflow": told})
 
 
-def promote(artifacts: Mapping[str, Any], files: Mapping[str, str], tracking: str) -> str:
+def promote(artifacts: Mapping[str, Any], files: Mapping[str, str], tracking: str, compared: str | None) -> str:
     """Register the new bundle with its model and gate, and point the alias ``champion`` at it, which is the last thing done.
+
+    ``newest`` stays where it is: the model is an old one.
 
     Args:
         artifacts: Kubeflow's artifacts, by a name of ``ARTIFACT_KINDS``.
         files: Digest of each input file, by name; "" where there is none.
         tracking: Config section ``tracking`` as JSON.
+        compared: Version that was the champion when the bundle was compared with it; None where there was none.
 
     Returns:
         Number of the version.
+
+    Raises:
+        UserError: Another version has become the champion meanwhile.
     """
     with _open_task(PROMOTE) as task:
         tracker = open_tracker(task.around)
         registry = _registry(tracker, tracking)
-        version = tracker.register(_open(artifacts), files, registry.name, {})
-        registry.promote(version)
+        version = tracker.register(_open(artifacts), files, registry.name, {}, None)
+        registry.promote(version, compared)
         tracker.end()
         task.outputs["model_version"] = version
     return version

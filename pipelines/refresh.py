@@ -186,6 +186,8 @@ def refresh_pipeline(cluster: ClusterConfig | None) -> GraphComponent:
                     bundle=bundle,
                     finetuned=fetched["finetuned"],
                     gate=fetched["gate"],
+                    champion_version=found["champion_version"],
+                    has_champion=found["has_champion"],
                     judgments_digest=of_judgments,
                     tracking_section=tracking,
                     **digests,

@@ -3,9 +3,10 @@
 A version is the bundle, which answers, and beside it the fine-tuned model and the gate: a bundle has no item towers, so alone
 it could not take in a new catalogue. The price is a second copy of the query tower.
 
-Two aliases point at versions: ``newest`` at the last one that was registered, ``champion`` at the one to be served. A training
-moves ``newest`` alone. ``champion`` is moved by the refresh pipeline and by nothing else, so that whatever is served, a retrained
-model too, has first been compared with what was served before; where there is no champion yet, the first refresh makes one.
+Two aliases point at versions: ``newest`` at the last one that was trained, ``champion`` at the one to be served. A training
+moves ``newest`` and a refresh ``champion``, each that one alone. So whatever is served, a retrained model too, has first been
+compared with what was served before, and a nightly refresh of the champion does not take ``newest`` from a retrained model that
+still waits for its comparison. Where there is no champion yet, the first refresh makes one.
 """
 
 import shutil
@@ -57,13 +58,14 @@ class ModelRegistry:
     def __init__(self, client: "MlflowClient", uri: str, name: str) -> None:
         self._client, self._uri, self.name = client, uri, name
 
-    def register(self, artifacts: Mapping[str, Artifact], run_id: str, tags: Mapping[str, str]) -> str:
-        """Register artifacts as a version, unless these very ones are one already, and point ``newest`` at it.
+    def register(self, artifacts: Mapping[str, Artifact], run_id: str, tags: Mapping[str, str], alias: str | None) -> str:
+        """Register artifacts as a version, unless these very ones are one already.
 
         Args:
             artifacts: Those of ``PARTS``, by name.
             run_id: Run that a new version comes from.
             tags: Of the version.
+            alias: Alias that is pointed at it; None for none.
 
         Returns:
             Number of the version.
@@ -74,11 +76,31 @@ class ModelRegistry:
         version = str(known[0].version) if known else self._log(artifacts, run_id)
         for tag, value in (held | dict(tags)).items():
             self._client.set_model_version_tag(self.name, version, tag, value)
-        self._client.set_registered_model_alias(self.name, NEWEST, version)
+        if alias is not None:
+            self._client.set_registered_model_alias(self.name, alias, version)
         return version
 
-    def promote(self, version: str) -> None:
-        """Point ``champion`` at a version: one request, done or not done."""
+    def promote(self, version: str, compared: str | None) -> None:
+        """Point ``champion`` at a version, in one request, if it still points where it did when the two were compared.
+
+        MLflow moves an alias unconditionally, so a move between the look and the request stays unseen: a moment, whereas a
+        refresh takes hours.
+
+        Args:
+            version: The new champion. That it is the champion already, as when the task is tried again, is no mistake.
+            compared: The champion that it was compared with; None where there was none.
+
+        Raises:
+            UserError: Another version has become the champion meanwhile.
+        """
+        found = self.find(CHAMPION)
+        now = None if found is None else found.number
+        if now not in (compared, version):
+            raise UserError(
+                f"the champion of {self.name} was {_title(compared)} when version {version} was compared with it, and is "
+                f"{_title(now)} now",
+                "run the refresh again, which compares with that one",
+            )
         self._client.set_registered_model_alias(self.name, CHAMPION, version)
 
     def find(self, alias: str) -> Version | None:
@@ -138,3 +160,7 @@ class ModelRegistry:
                 registered_model_name=self.name,
             )
         return str(model.registered_model_version)
+
+
+def _title(version: str | None) -> str:
+    return "none" if version is None else f"version {version}"

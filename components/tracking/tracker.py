@@ -20,7 +20,7 @@ from components.tracking.names import (
     where,
 )
 from components.tracking.parents import Place, find_place, make_place
-from components.tracking.registry import ModelRegistry
+from components.tracking.registry import NEWEST, ModelRegistry
 from components.tracking.run_log import log_datasets, log_outputs, log_values
 from smar_core.artifact import Artifact
 
@@ -183,12 +183,17 @@ class Tracker:
         metrics = compared_metrics(scores)
         self.tell(metrics, [artifacts["evaluation"].path / name for name in ("page.html", "scores.json")])
         shown = {name: f"{value:.4f}" for name, value in metrics.items() if "/" not in name}
-        version = self.register(artifacts, files, model_name, shown)
+        version = self.register(artifacts, files, model_name, shown, NEWEST)
         self.end()
         return {"run_id": self._parent_id, "model_name": model_name, "model_version": version}
 
     def register(
-        self, artifacts: Mapping[str, Artifact], files: Mapping[str, str], model_name: str, shown: Mapping[str, str]
+        self,
+        artifacts: Mapping[str, Artifact],
+        files: Mapping[str, str],
+        model_name: str,
+        shown: Mapping[str, str],
+        alias: str | None,
     ) -> str:
         """Register a bundle with its model and gate, and say on version and parent run what they were made from.
 
@@ -197,12 +202,14 @@ class Tracker:
             files: Digest of each input file, by name; "" where there is none.
             model_name: Name of the registered model.
             shown: Other tags of the version.
+            alias: Alias that is pointed at it; None for none.
 
         Returns:
             Number of the version.
         """
         tags = self.link(artifacts, files)
-        version = self.registry(model_name).register(artifacts, self._injected_id or self._parent_id, tags | dict(shown))
+        maker = self._injected_id or self._parent_id
+        version = self.registry(model_name).register(artifacts, maker, tags | dict(shown), alias)
         self._tag(self._parent_id, {"smar.model_version": f"{model_name}/{version}"})
         return version
 

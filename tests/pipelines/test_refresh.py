@@ -130,6 +130,8 @@ def test_a_catalogue_that_is_no_worse_takes_the_champions_place(
     assert run["mlflow"]["champion_version"] == promoted["mlflow"]["promoted_version"]
     assert str(client.get_model_version_by_alias("smar", "champion").version) == run["mlflow"]["promoted_version"]
     assert run["mlflow"]["promoted_version"] != promoted["mlflow"]["promoted_version"]
+    newest = client.get_model_version_by_alias("smar", "newest")
+    assert str(newest.version) == shop.read("first", "run.json")["mlflow"]["model_version"], "only a training moves it"
 
 
 def test_a_spoilt_catalogue_keeps_the_champion_and_the_exit_code_says_so(

@@ -1,0 +1,106 @@
+"""Which alias is moved by whom: a training moves ``newest``, a refresh ``champion``, and that only from where it was."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from kfp import dsl
+from mlflow import MlflowClient
+
+from components.promote import promote
+from components.surroundings import Surroundings
+from components.tracking import CHAMPION, NEWEST, ModelRegistry
+from components.tracking.registry import PARTS
+from smar_core.artifact import Artifact, create_artifact, open_artifact, write_json
+from smar_core.errors import UserError
+
+MODEL = "smar"
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+@pytest.fixture
+def client(uri: str, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    """Of a registry with three versions: the champion, a retrained model, and what a refresh of the champion would register."""
+    around = Surroundings(tracking_uri=uri, experiment="registry", pipeline_run_id="refresh")
+    for name, value in around.as_environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("components.refresh.ARTIFACT_KINDS", dict.fromkeys(PARTS, "tokenizer"))
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    if client.search_registered_models():
+        client.delete_registered_model(MODEL)
+    client.create_registered_model(MODEL)
+    for _ in range(3):
+        client.create_model_version(MODEL, "s3://models/bundle")
+    client.set_registered_model_alias(MODEL, CHAMPION, "1")
+    client.set_registered_model_alias(MODEL, NEWEST, "2")
+    return client
+
+
+@pytest.fixture
+def refreshed(client: MlflowClient, tmp_path: Path) -> Mapping[str, Artifact]:
+    """Artifacts of version 3, which a registration finds by their digests instead of uploading them."""
+    artifacts = {}
+    for part in PARTS:
+        with create_artifact(tmp_path / part, "tokenizer", config_digest="", parents={}) as folder:
+            write_json(folder / "tokenizer.json", {"words": [part]})
+        artifacts[part] = open_artifact(tmp_path / part, "tokenizer")
+        client.set_model_version_tag(MODEL, "3", f"smar.artifact.{part}", artifacts[part].digest)
+    client.set_model_version_tag(MODEL, "3", "smar.parts", ",".join(PARTS))
+    return artifacts
+
+
+def promote_refreshed(artifacts: Mapping[str, Artifact], champion_version: str, has_champion: str = "yes") -> str:
+    """Run the task as Kubeflow would."""
+    version: str = promote.python_func(
+        **{part: dsl.Model(uri=str(artifact.path)) for part, artifact in artifacts.items()},
+        champion_version=champion_version,
+        has_champion=has_champion,
+        **dict.fromkeys(("items_digest", "clicks_digest", "images_digest", "judgments_digest"), ""),
+        tracking_section="{}",
+    )
+    return version
+
+
+def aliases(client: MlflowClient) -> dict[str, str]:
+    return {alias: str(version) for alias, version in client.get_registered_model(MODEL).aliases.items()}
+
+
+def test_promotion_leaves_newest_at_the_retrained_model(client: MlflowClient, refreshed: Mapping[str, Artifact]) -> None:
+    """A nightly refresh of the champion would else hide the retrained model from ``refresh --model newest`` for ever."""
+    assert promote_refreshed(refreshed, "1") == "3"
+    assert aliases(client) == {CHAMPION: "3", NEWEST: "2"}
+
+
+def test_a_task_that_is_tried_again_finds_its_work_done(client: MlflowClient, refreshed: Mapping[str, Artifact]) -> None:
+    assert [promote_refreshed(refreshed, "1"), promote_refreshed(refreshed, "1")] == ["3", "3"]
+    assert aliases(client) == {CHAMPION: "3", NEWEST: "2"}
+
+
+@pytest.mark.parametrize(
+    ("has_champion", "was"), [("yes", "was version 1 when"), ("no", "was none when")], ids=["moved meanwhile", "made meanwhile"]
+)
+def test_champion_that_moved_since_the_comparison_is_not_overwritten(
+    has_champion: str, was: str, client: MlflowClient, refreshed: Mapping[str, Artifact]
+) -> None:
+    client.set_registered_model_alias(MODEL, CHAMPION, "2")
+    with pytest.raises(UserError, match=f"{was} version 3 was compared with it, and is version 2 now") as caught:
+        promote_refreshed(refreshed, "1", has_champion)
+    assert "run the refresh again" in caught.value.remedy
+    assert aliases(client)[CHAMPION] == "2"
+
+
+def test_the_first_champion_needs_none_before_it(client: MlflowClient, refreshed: Mapping[str, Artifact]) -> None:
+    client.delete_registered_model_alias(MODEL, CHAMPION)
+    promote_refreshed(refreshed, "2", has_champion="no")
+    assert aliases(client) == {CHAMPION: "3", NEWEST: "2"}
+
+
+def test_training_is_pointed_at_by_the_alias_that_it_names(
+    client: MlflowClient, uri: str, refreshed: Mapping[str, Artifact]
+) -> None:
+    assert ModelRegistry(client, uri, MODEL).register(refreshed, "", {}, NEWEST) == "3"
+    assert aliases(client) == {CHAMPION: "1", NEWEST: "3"}
