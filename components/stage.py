@@ -7,6 +7,10 @@ Outputs are moved to ``store/artifacts/KIND/DIGEST`` where a store is named. Kub
 its path and metadata, so two runs of a stage that make the same content then give the stages below it the same key: a
 changed comment, a rebuilt artifact or data copied elsewhere re-trains nothing. It costs a rename. Without a store (a
 cluster, a test) outputs stay at the path that Kubeflow chose.
+
+MLflow is asked before the work whether it answers and lets the stage in, so that a wrong password costs no hours. When the work
+is done, an MLflow that is away costs the stage its figures in MLflow and nothing else: ``record_run`` gives a stage without a
+run one, made of what its artifacts tell.
 """
 
 import json
@@ -20,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -31,6 +35,9 @@ from smar_core.config import PipelineConfig, RuntimeConfig, Section
 from smar_core.digest import digest_json
 from smar_core.errors import ArtifactError, UserError
 from smar_core.stage import StageContext
+
+if TYPE_CHECKING:
+    from components.tracking import Tracker
 
 ARTIFACT_KINDS: Mapping[str, str] = {
     "items": "items",
@@ -52,6 +59,7 @@ ARTIFACT_KINDS: Mapping[str, str] = {
 SECONDS = "seconds"
 """Name under which Kubeflow's metrics of a stage hold how long it took: they are cached with its outputs."""
 
+_LOG = logging.getLogger(__name__)
 _CHATTY = ("alembic", "apache_beam", "mlflow", "urllib3")
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -136,7 +144,7 @@ def open_stage(
 
     Raises:
         ArtifactError: An input or an output is not a complete, unaltered artifact of its kind.
-        UserError: A config section does not fit.
+        UserError: A config section does not fit, or MLflow is named and does not answer or refuses before the block runs.
     """
     started = time.time()
     around = Surroundings.read()
@@ -149,6 +157,7 @@ def open_stage(
     try:
         parsed = {section: parse_section(section, text) for section, text in sections.items()}
         _limit_threads(parsed)
+        tracker = _find_tracker(around)
         opened = {n: open_artifact(Path(artifact.path), ARTIFACT_KINDS[n]) for n, artifact in inputs.items()}
         parents = {n: digest for n, digest in (files or {}).items() if digest} | {n: a.digest for n, a in opened.items()}
         config_digest = digest_sections(parsed)
@@ -164,10 +173,8 @@ def open_stage(
         result = StageResult(
             name, key, code_digest, parsed, config_digest, parents, made, _finite(stage.figures), started, seconds
         )
-        if around.tracking_uri is not None:
-            from components.tracking import Tracker
-
-            Tracker.open(around).record_stage(result)
+        if tracker is not None:
+            _tell_mlflow(tracker, result)
         side.finished(result.seconds, dict(result.figures), {n: str(artifact.path) for n, artifact in made.items()})
         shutil.rmtree(work)
     except BaseException as error:
@@ -250,3 +257,26 @@ def _tell_kubeflow(metrics: Any, figures: Mapping[str, float]) -> None:
     path = Path(metrics.path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, finite)
+
+
+def _find_tracker(around: Surroundings) -> "Tracker | None":
+    """Return MLflow as this pipeline run sees it; None where none is named. Imported after the threads were limited."""
+    if around.tracking_uri is None:
+        return None
+    from components.tracking import Tracker
+
+    return Tracker.open(around)
+
+
+def _tell_mlflow(tracker: "Tracker", result: StageResult) -> None:
+    """Write the stage's run; what MLflow or the way to it fails with is a warning, since the outputs are made."""
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+
+    try:
+        tracker.record_stage(result)
+    except (MlflowException, RequestException) as error:
+        reason = " ".join(str(error).split())[:200]
+        _LOG.warning(
+            "%s is done, but MLflow did not take its run (%s); the pipeline's last task tries again", result.name, reason
+        )

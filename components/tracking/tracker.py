@@ -80,8 +80,11 @@ class Tracker:
         log_datasets(self._client, self._parent_id, ((name, digest, uri, "input") for name, (uri, digest) in files.items()))
 
     def record_stage(self, result: "StageResult") -> None:
-        """Write the run of a stage that has run: the one that was injected for it, else a nested one."""
-        tags = {STAGE_TAG: result.name, CACHED_TAG: "false", "smar.key": result.key, "smar.code": result.code_digest}
+        """Write the run of a stage that has run: the one that was injected for it, else a nested one.
+
+        The tag by which it counts as the stage's comes last: half a run, where MLflow went away, is nobody's.
+        """
+        tags = {CACHED_TAG: "false", "smar.key": result.key, "smar.code": result.code_digest}
         tags[CONFIG_TAG] = result.config_digest
         tags |= {f"smar.input.{name}": digest for name, digest in result.parents.items()}
         tags |= {f"smar.output.{name}": artifact.digest for name, artifact in result.outputs.items()}
@@ -93,6 +96,7 @@ class Tracker:
         log_values(self._client, run_id, flatten(result.sections), {**result.figures, "seconds": result.seconds})
         log_datasets(self._client, run_id, ((name, digest, name, "input") for name, digest in result.parents.items()))
         log_outputs(self._client, run_id, result.outputs)
+        self._tag(run_id, {STAGE_TAG: result.name})
         if self._injected_id is None:
             self._client.set_terminated(run_id)
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
+import requests
 from kfp import dsl
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
 from components.record import Origin
 from components.stage import StageResult, open_stage
@@ -171,6 +173,58 @@ def test_a_password_in_the_address_is_written_nowhere(
     told += [file.read_text(errors="replace") for file in tmp_path.rglob("*") if file.is_file()]
     assert (tmp_path / "prepare_data.error.json").is_file()
     assert not [text for text in told if secret in text]
+
+
+def set_surroundings(monkeypatch: pytest.MonkeyPatch, uri: str, name: str) -> Surroundings:
+    """Set the environment of a stage of a pipeline run, in an experiment of its own."""
+    around = Surroundings(tracking_uri=uri, experiment=name, pipeline_run_id=name)
+    for variable, value in around.as_environment().items():
+        monkeypatch.setenv(variable, value)
+    return around
+
+
+def test_mlflow_that_cannot_be_reached_ends_a_stage_before_its_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_surroundings(monkeypatch, "http://127.0.0.1:9", "away")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(UserError, match="tracking store"):
+        run_stage(tmp_path)
+    assert not (tmp_path / "tokenizer").exists()
+
+
+@pytest.mark.parametrize("error", [MlflowException("read-only for a moment"), requests.ConnectionError("reset by peer")])
+def test_mlflow_that_goes_away_during_the_work_costs_a_stage_nothing_but_its_run(
+    error: Exception,
+    uri: str,
+    client: MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Half a run does not count as the stage's, so that the last task of the pipeline gives it one."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    around = set_surroundings(monkeypatch, uri, type(error).__name__)
+    with monkeypatch.context() as away:
+        away.setattr(MlflowClient, "log_inputs", fail)
+        run_stage(tmp_path)
+    tokenizer = open_artifact(tmp_path / "tokenizer", "tokenizer")
+    assert f"prepare_data is done, but MLflow did not take its run ({error})" in caplog.text
+    tracker = Tracker.open(around)
+    assert tracker.recorded_stages() == set()
+    tracker.record_cached("prepare_data", Origin({}, "config"), {"tokenizer": tokenizer})
+    assert tracker.recorded_stages() == {"prepare_data"}
+
+
+def test_a_mistake_of_ours_in_telling_mlflow_fails_the_stage(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Tracker, result: StageResult) -> None:
+        raise KeyError(result.name)
+
+    set_surroundings(monkeypatch, uri, "mistaken")
+    monkeypatch.setattr(Tracker, "record_stage", fail)
+    with pytest.raises(KeyError, match="prepare_data"):
+        run_stage(tmp_path)
 
 
 def test_a_stage_that_knows_no_pipeline_run_says_so(uri: str) -> None:
