@@ -90,11 +90,21 @@ class Surroundings:
         Args:
             key: Digest of the stage's inputs, config and code, so that a killed stage finds its checkpoints again.
             workspace: Folder of a volume that is there for the pipeline run; "" for none.
+
+        Raises:
+            UserError: The volume or the store belongs to somebody else.
         """
         if self.store is None and not workspace:
             return Path(tempfile.mkdtemp(prefix="smar-work-"))
         folder = (self.store or Path(workspace)) / "work" / key
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except PermissionError:
+            raise UserError(
+                f"user {os.getuid()} may not write to {folder}",
+                "let that user write there; on a cluster have Argo give the volumes of a run to the image's group (fsGroup 10001 in "
+                "workflowDefaults: docs/kubeflow.md, step 6)",
+            ) from None
         return folder
 
     def artifact_folder(self, kind: str, digest: str) -> Path | None:

@@ -1,5 +1,8 @@
 """What a stage is told through its environment, and the password that stays there."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from components.surroundings import PASSWORD, TRACKING_URI, USER, Surroundings, part_credentials, read_tracking_uri
@@ -31,3 +34,14 @@ def test_surroundings_survive_the_environment(monkeypatch: pytest.MonkeyPatch) -
     for name, value in told.as_environment().items():
         monkeypatch.setenv(name, value)
     assert Surroundings.read() == told
+
+
+def test_workspace_of_another_user_is_said_with_what_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing gives a run's volume to the image's user; a traceback of pathlib was all that the log said."""
+
+    def refuse(folder: Path, **options: bool) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)  # who runs the tests may be root, whom no folder refuses
+    with pytest.raises(UserError, match=f"user {os.getuid()} may not write to /kfp-workspace/work/k1.*fsGroup 10001"):
+        Surroundings().work_folder("k1", "/kfp-workspace")

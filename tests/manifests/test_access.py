@@ -87,7 +87,7 @@ def test_every_role_is_bound_to_the_account_and_to_kubeflows_own(name: str) -> N
 def test_only_named_secrets_are_read() -> None:
     rules = [rule for o in objects("local") if o["kind"] in {"Role", "ClusterRole"} for rule in o["rules"]]
     (secrets,) = (rule for rule in rules if "secrets" in rule["resources"])
-    assert set(secrets["resourceNames"]) == {"mlpipeline-minio-artifact", "smar-object-store"}
+    assert set(secrets["resourceNames"]) == {"mlpipeline-minio-artifact", "smar-object-store", "kfp-mlflow-credentials"}
     assert "*" not in {word for rule in rules for key in ("apiGroups", "resources", "verbs") for word in rule[key]}
 
 

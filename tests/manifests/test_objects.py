@@ -168,14 +168,59 @@ def test_everything_is_denied_that_no_policy_allows() -> None:
         assert deny["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
 
+PLUGIN = MANIFESTS / "mlflow" / "kubeflow-plugin"
+SETTINGS_OF_A_PROFILE = {"experimentDescription", "defaultExperimentName", "injectUserEnvVars", "credentialSecretRef"}
+"""All that Kubeflow takes from the config map of a profile; anything else is an error of the API server."""
+
+
 def test_kubeflows_plugin_finds_the_server_that_tasks_find() -> None:
-    patch = yaml.safe_load((MANIFESTS / "mlflow" / "kubeflow-plugin.yaml").read_text())
-    plugin, tasks = json.loads(patch["data"]["plugins.mlflow"]), find("local", "ConfigMap", "smar")["data"]
+    plugin, tasks = (
+        json.loads((PLUGIN / "api-server.json").read_text())["plugins"]["mlflow"],
+        find("local", "ConfigMap", "smar")["data"],
+    )
     assert plugin["endpoint"] == tasks["MLFLOW_TRACKING_URI"]
+    assert plugin["settings"]["authType"] == "basic-auth"
     assert plugin["settings"]["defaultExperimentName"] == tasks["MLFLOW_EXPERIMENT_NAME"]
     service = find("local", "Service", "mlflow")
     host = f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
     assert tasks["MLFLOW_TRACKING_URI"] == f"http://{host}:{service['spec']['ports'][0]['port']}"
+
+
+def test_a_profile_says_of_the_plugin_what_it_may_and_the_same() -> None:
+    """Endpoint and kind of login stood in the config map of the namespace, where Kubeflow refuses them."""
+    patch = yaml.safe_load((PLUGIN / "kfp-launcher.yaml").read_text())
+    profile = json.loads(patch["data"]["plugins.mlflow"])
+    assert set(profile) == {"settings"}
+    assert {"credentialSecretRef"} <= set(profile["settings"]) <= SETTINGS_OF_A_PROFILE
+    assert (
+        profile["settings"].items()
+        <= json.loads((PLUGIN / "api-server.json").read_text())["plugins"]["mlflow"]["settings"].items()
+    )
+
+
+def test_plugin_is_mounted_where_the_api_server_reads_its_settings() -> None:
+    spec = yaml.safe_load((PLUGIN / "deployment.yaml").read_text())["spec"]["template"]["spec"]
+    (container,), (volume,) = spec["containers"], spec["volumes"]
+    (mount,) = container["volumeMounts"]
+    assert container["name"] == "ml-pipeline-api-server"
+    assert mount == {"name": volume["name"], "mountPath": "/config/config.json", "subPath": "config.json"}
+    page = (MANIFESTS.parent / "docs" / "kubeflow.md").read_text()
+    assert f"create configmap {volume['configMap']['name']} --from-file=config.json" in page
+
+
+def test_drivers_of_the_plugin_reach_mlflow_from_the_profile() -> None:
+    """They run in the profile's namespace without SMAR's label, and no policy let them in."""
+    namespace = find("production", "ConfigMap", "smar")["metadata"]["namespace"]
+    (rule,) = find("production", "NetworkPolicy", "mlflow-from-drivers")["spec"]["ingress"]
+    (peer,) = rule["from"]
+    assert peer["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": namespace}
+    assert peer["podSelector"]["matchExpressions"] == [{"key": "workflows.argoproj.io/workflow", "operator": "Exists"}]
+
+
+def test_tasks_reach_the_kubernetes_api_at_the_ports_of_kind_and_minikube() -> None:
+    for name in ("local", "production"):
+        *_, outside = (rule for rule in find(name, "NetworkPolicy", "smar-tasks")["spec"]["egress"] if "to" not in rule)
+        assert {port["port"] for port in outside["ports"]} == {443, 6443, 8443}
 
 
 def test_no_secret_is_committed() -> None:
