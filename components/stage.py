@@ -269,13 +269,16 @@ def _find_tracker(around: Surroundings) -> "Tracker | None":
 
 
 def _tell_mlflow(tracker: "Tracker", result: StageResult) -> None:
-    """Write the stage's run; what MLflow or the way to it fails with is a warning, since the outputs are made."""
+    """Write the stage's run; what MLflow or the way to it fails with is a warning, since the outputs are made.
+
+    MLflow's client wraps most of what HTTP fails with, but not where it sends files: those errors are kinds of ``OSError``, as
+    is a full disk of a store that is a file.
+    """
     from mlflow.exceptions import MlflowException
-    from requests import RequestException
 
     try:
         tracker.record_stage(result)
-    except (MlflowException, RequestException) as error:
+    except (MlflowException, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         _LOG.warning(
             "%s is done, but MLflow did not take its run (%s); the pipeline's last task tries again", result.name, reason

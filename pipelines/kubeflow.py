@@ -146,8 +146,20 @@ class Kubeflow:
             arguments: Parameters of the pipeline.
             cron: When: six fields, the first of them seconds. A time that was missed is not made up for.
             shown: How.
+
+        Raises:
+            UserError: There are such runs already: beside them, the new ones would do everything twice, each with the image and
+                parameters of its own day.
         """
         experiment_id = self._keep_experiment(shown.experiment)
+        with self._explained("tell of recurring runs"):
+            known = self._client.list_recurring_runs(experiment_id=experiment_id, filter=_named(shown.name)).recurring_runs
+        if known:
+            raise UserError(
+                f"experiment {shown.experiment} has recurring runs named {shown.name} already: "
+                f"{self._recurring_page(known[0].recurring_run_id)}",
+                "delete them on that page first, or give another name with --run-name",
+            )
         with self._explained("start recurring runs"):
             made = self._client.create_recurring_run(
                 experiment_id,
@@ -160,7 +172,7 @@ class Kubeflow:
                 version_id=pipeline[1],
                 service_account=shown.service_account,
             )
-            return f"{self._ui_host}/#/recurringrun/details/{self._id(made.recurring_run_id)}"
+            return self._recurring_page(made.recurring_run_id)
 
     def page(self, run_id: str) -> str:
         """Return the URL of a run's page."""
@@ -204,6 +216,9 @@ class Kubeflow:
         """Return the id of an experiment, which is made where it is not there."""
         with self._explained(f"keep experiment {name}"):
             return self._id(self._client.create_experiment(name, namespace=self._address.namespace).experiment_id)
+
+    def _recurring_page(self, recurring_run_id: str | None) -> str:
+        return f"{self._ui_host}/#/recurringrun/details/{self._id(recurring_run_id)}"
 
     def _id(self, value: str | None) -> str:
         if not value:

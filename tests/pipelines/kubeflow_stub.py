@@ -30,6 +30,7 @@ class Backend:
         pipelines: Name and namespace of each pipeline, by id.
         versions: Pipeline's id, name and documents of each version, by id.
         experiments: Name of each experiment, by id.
+        recurring: Experiment's id and name of each recurring run, by id.
         runs: What was asked for of each run.
         tokens: Tokens that were shown.
     """
@@ -43,6 +44,7 @@ class Backend:
     pipelines: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     versions: dict[str, tuple[str, str, list[dict[str, Any]]]] = field(default_factory=dict)
     experiments: dict[str, str] = field(default_factory=dict)
+    recurring: dict[str, tuple[str, str]] = field(default_factory=dict)
     runs: list[dict[str, Any]] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
 
@@ -74,9 +76,14 @@ class Backend:
         if (method, path) == ("POST", "runs"):
             self.runs.append(json.loads(body))
             return {"run_id": "run-0", "state": "PENDING"}
+        if (method, path) == ("GET", "recurringruns"):
+            found = [i for i, known in self.recurring.items() if known == (query["experiment_id"], wanted(query))]
+            return {"recurringRuns": [{"recurring_run_id": i, "display_name": wanted(query)} for i in found]} if found else {}
         if (method, path) == ("POST", "recurringruns"):
             self.runs.append(json.loads(body))
-            return {"recurring_run_id": "recurring-0"}
+            made = f"recurring-{len(self.recurring)}"
+            self.recurring[made] = (self.runs[-1]["experiment_id"], self.runs[-1]["display_name"])
+            return {"recurring_run_id": made}
         if (method, path) == ("GET", "runs/run-0"):
             state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
             return {"run_id": "run-0", "state": state, "run_details": {"task_details": self.tasks}}

@@ -131,6 +131,22 @@ def test_recurring_refresh_takes_the_digests_of_its_inputs_itself(
     assert "--cron is not read by pipeline training" in capsys.readouterr().err
 
 
+def test_recurring_runs_of_a_name_are_not_started_twice(
+    submit: Submit, backend: Backend, host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two schedules of one refresh would race for the champion, the older one with yesterday's image."""
+
+    def start(*more: str) -> int:
+        return submit("refresh", "--cron", "0 0 4 * * *", *more, inputs=INPUTS[:4])
+
+    assert start("--run-name", "nightly") == 0
+    assert start("--run-name", "nightly", "--set", "evaluate.confidence=0.9") == 2
+    said = complaint(capsys)
+    assert f"recurring runs named nightly already: {host}/#/recurringrun/details/recurring-0; delete them" in said
+    assert len(backend.runs) == 1
+    assert [start("--run-name", "weekly"), start("--run-name", "nightly", "--experiment", "shoes")] == [0, 0]
+
+
 def test_without_cache_no_task_may_use_it(submit: Submit, backend: Backend) -> None:
     assert submit("training", "--no-cache") == 0
     _, _, (pipeline, _) = backend.versions[backend.runs[0]["pipeline_version_reference"]["pipeline_version_id"]]
