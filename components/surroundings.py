@@ -102,8 +102,8 @@ class Surroundings:
         except PermissionError:
             raise UserError(
                 f"user {os.getuid()} may not write to {folder}",
-                "let that user write there; on a cluster have Argo give the volumes of a run to the image's group (fsGroup 10001 in "
-                "workflowDefaults: docs/kubeflow.md, step 6)",
+                "let that user write there; on a cluster have Argo give a run's volumes to the image's group (fsGroup 10001 in "
+                "its workflowDefaults: docs/kubeflow.md, step 6)",
             ) from None
         return folder
 

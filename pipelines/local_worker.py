@@ -21,6 +21,9 @@ from smar_core.errors import EXIT_INTERRUPTED
 NAME = "pipeline"
 """Name under which the worker leaves an error of its own."""
 
+_STORES = ("AWS_", "AZURE_", "GOOGLE_APPLICATION_CREDENTIALS")
+"""How the variables begin with which Arrow's file systems find an object store and say who they are; some name a file."""
+
 
 class Job(BaseModel):
     """What the worker is to do.
@@ -108,8 +111,12 @@ def _runner(job: Job) -> object:
         return local.SubprocessRunner(use_venv=False)
     from docker.types import Mount
 
+    secrets = _secrets()
+    named_files = {Path(value) for value in secrets.values() if Path(value).is_absolute() and Path(value).is_file()}
     writable = [Mount(str(path), str(path), type="bind") for path in job.mounts]
-    readable = [Mount(str(path), str(path), type="bind", read_only=True) for path in job.read_only_mounts]
+    readable = [
+        Mount(str(path), str(path), type="bind", read_only=True) for path in sorted({*job.read_only_mounts, *named_files})
+    ]
     return local.DockerRunner(
         network_mode="host",
         mounts=writable + readable,
@@ -118,13 +125,16 @@ def _runner(job: Job) -> object:
         tmpfs={"/tmp": ""},
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
-        environment={"HOME": "/tmp", "USER": "smar", **job.environment, **_secrets()},
+        environment={"HOME": "/tmp", "USER": "smar", **job.environment, **secrets},
     )
 
 
 def _secrets() -> dict[str, str]:
-    """Return this process's credentials of MLflow: a container is given them too, and the job's file never holds them."""
-    return {name: os.environ[name] for name in SECRETS if name in os.environ}
+    """Return this process's credentials of MLflow and of object stores, which a container has to be given.
+
+    The job's file never holds them.
+    """
+    return {name: value for name, value in os.environ.items() if name in SECRETS or name.startswith(_STORES)}
 
 
 def _stop(signal_number: int, frame: FrameType | None) -> None:
