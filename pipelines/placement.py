@@ -84,15 +84,17 @@ class Placement:
         return task
 
 
-def pipeline_config(cluster: ClusterConfig | None) -> PipelineConfig | None:
+def pipeline_config(cluster: ClusterConfig | None, *, has_workspace: bool = True) -> PipelineConfig | None:
     """Return what holds for a pipeline as a whole: its workspace and how long it is kept.
 
     Args:
         cluster: Config section; None for a pipeline that is not placed.
+        has_workspace: Whether a task keeps something on it; else no volume is claimed for each run.
     """
     if cluster is None:
         return None
-    return PipelineConfig(workspace=_workspace(cluster), ttl_seconds_after_finished=cluster.finished_ttl_seconds)
+    workspace = _workspace(cluster) if has_workspace else None
+    return PipelineConfig(workspace=workspace, ttl_seconds_after_finished=cluster.finished_ttl_seconds)
 
 
 def _workspace(cluster: ClusterConfig) -> WorkspaceConfig | None:

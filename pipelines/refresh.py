@@ -43,7 +43,7 @@ def refresh_pipeline(cluster: ClusterConfig | None) -> GraphComponent:
         cluster: Where its tasks run; None: they are not placed.
     """
 
-    @dsl.pipeline(name=NAME, description=DESCRIPTION, pipeline_config=pipeline_config(cluster))
+    @dsl.pipeline(name=NAME, description=DESCRIPTION, pipeline_config=pipeline_config(cluster, has_workspace=False))
     def pipeline(
         image: str,
         items: str,

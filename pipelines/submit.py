@@ -62,7 +62,7 @@ def plan_training(inputs: Inputs, config: PipelineConfig) -> dict[str, Any]:
     Raises:
         UserError: A setting cannot hold on a cluster, or an input cannot be used.
     """
-    _check_config(config)
+    _check_training(config)
     return dict(pipeline_arguments(inputs.sources, inputs.judgments, inputs.digests(), config))
 
 
@@ -78,7 +78,7 @@ def plan_experiment(inputs: Inputs, plan: Plan, cluster: ClusterConfig) -> dict[
         UserError: A setting cannot hold on a cluster, or an input cannot be used.
     """
     for trial in plan.trials:
-        _check_config(plan.configure(trial).model_copy(update={"cluster": cluster}))
+        _check_training(plan.configure(trial).model_copy(update={"cluster": cluster}))
     return experiment_arguments(plan, data_arguments(inputs.sources, inputs.judgments, inputs.digests()), plan.trials)
 
 
@@ -101,7 +101,7 @@ def plan_refresh(
     """
     check_settings(settings)
     config = load_config(preset, settings).model_copy(update={"cluster": cluster})
-    _check_config(config)
+    _check_refresh(config)
     inputs.paths()
     if is_recurring and inputs.versions:
         raise UserError("--digest says what the inputs are now, and later runs of --cron read others", "leave it out")
@@ -193,15 +193,11 @@ def _check_length(arguments: Mapping[str, Any]) -> None:
         )
 
 
-def _check_config(config: PipelineConfig) -> None:
-    """Refuse what would be ignored on a cluster, or would not work there."""
+def _check_training(config: PipelineConfig) -> None:
+    """Refuse what a pipeline that trains would ignore on a cluster, or what would not work there."""
     runtime, cluster = config.runtime, config.cluster
-    if runtime.launcher != "trainjob" and runtime.num_threads > cluster.training_num_cpus:
-        raise UserError(
-            f"runtime.num_threads ({runtime.num_threads}) is above cluster.training_num_cpus ({cluster.training_num_cpus:g}), so "
-            "that threads would wait for each other",
-            "raise the latter or lower the former",
-        )
+    if runtime.launcher != "trainjob":
+        _check_threads(config, "training_num_cpus")
     if runtime.launcher == "trainjob" and not cluster.workspace_gib:
         raise UserError(
             "runtime.launcher is trainjob and cluster.workspace_gib is 0, so a TrainJob's pods share no files with their stage",
@@ -212,19 +208,45 @@ def _check_config(config: PipelineConfig) -> None:
             f"cluster.training_pods is trainjob and runtime.launcher is {runtime.launcher}, so that stages train with nothing",
             "set cluster.training_pods to stage, or runtime.launcher to trainjob",
         )
-    if runtime.device == "cuda" and not (cluster.training_accelerators and cluster.encoding_accelerators):
-        raise UserError(
-            "runtime.device is cuda and some tasks get no accelerator",
-            "set cluster.training_accelerators and cluster.encoding_accelerators, or runtime.device=auto",
-        )
-    for key in ("uri", "experiment", "run_name"):
-        if getattr(config.tracking, key) != TrackingConfig.model_fields[key].default:
-            raise UserError(
-                f"tracking.{key} is not read on a cluster, whose config map {cluster.config_map} says where runs are tracked",
-                "leave it out" if key != "run_name" else "name the run with --run-name",
-            )
+    _check_device(config, ("training_accelerators", "encoding_accelerators"))
+    _check_tracking(config)
     if pretrain_key("", config.model):
         raise UserError(
             "the encoder that the model starts from is a folder of this machine, which no task of a cluster reaches",
             "name a checkpoint of a hub",
         )
+
+
+def _check_refresh(config: PipelineConfig) -> None:
+    """Likewise for a refresh, whose tasks encode and never train."""
+    _check_threads(config, "encoding_num_cpus")
+    _check_device(config, ("encoding_accelerators",))
+    _check_tracking(config)
+
+
+def _check_threads(config: PipelineConfig, key: str) -> None:
+    num_threads, num_cpus = config.runtime.num_threads, getattr(config.cluster, key)
+    if num_threads > num_cpus:
+        raise UserError(
+            f"runtime.num_threads ({num_threads}) is above cluster.{key} ({num_cpus:g}), so that threads would wait for each "
+            "other",
+            "raise the latter or lower the former",
+        )
+
+
+def _check_device(config: PipelineConfig, keys: tuple[str, ...]) -> None:
+    if config.runtime.device == "cuda" and not all(getattr(config.cluster, key) for key in keys):
+        raise UserError(
+            "runtime.device is cuda and some tasks get no accelerator",
+            f"set {' and '.join(f'cluster.{key}' for key in keys)}, or runtime.device=auto",
+        )
+
+
+def _check_tracking(config: PipelineConfig) -> None:
+    config_map = config.cluster.config_map
+    for key in ("uri", "experiment", "run_name"):
+        if getattr(config.tracking, key) != TrackingConfig.model_fields[key].default:
+            raise UserError(
+                f"tracking.{key} is not read on a cluster, whose config map {config_map} says where runs are tracked",
+                "leave it out" if key != "run_name" else "name the run with --run-name",
+            )

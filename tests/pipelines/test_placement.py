@@ -147,6 +147,13 @@ def test_volumes_of_a_task_and_of_a_run(compile_with: Compile) -> None:
     assert "workspace" not in compile_with().kubernetes["pipelineConfig"]
 
 
+def test_refresh_claims_no_volume_that_none_of_its_tasks_uses(compile_with: Compile) -> None:
+    """Its stages begin anew where they are killed: nothing trains."""
+    assert compile_with("workspace_gib=50", "finished_ttl_seconds=60", name="refresh").kubernetes["pipelineConfig"] == {
+        "resourceTtlOnCompletion": 60
+    }
+
+
 def test_every_task_is_told_its_run_and_the_tracking_server_and_needs_none_of_it(compile_with: Compile) -> None:
     made = compile_with("object_store_secret=minio", "object_store_secret_keys=[AWS_ACCESS_KEY_ID=accesskey]", name="ablation")
     for name in made.pipeline["deploymentSpec"]["executors"]:

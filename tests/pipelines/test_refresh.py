@@ -201,7 +201,18 @@ def test_each_stage_is_handed_its_own_sections_only() -> None:
         assert named == set(sections)
 
 
-@pytest.mark.parametrize("setting", ["pretrain.num_steps=3", "prepare.vocab_size=100", "evaluate.split=test", "cluster.image=x"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "pretrain.num_steps=3",
+        "prepare.vocab_size=100",
+        "evaluate.split=test",
+        "cluster.image=x",
+        "runtime.launcher=torchrun",
+        "runtime.num_processes=2",
+        "runtime.num_nodes=2",
+    ],
+)
 def test_settings_of_a_training_are_refused(setting: str) -> None:
     with pytest.raises(UserError, match="plays no part in a refresh"):
         check_settings([setting])

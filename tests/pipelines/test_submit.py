@@ -112,6 +112,17 @@ def test_refresh_is_submitted_with_the_alias_of_its_model(
     assert "plays no part in a refresh" in complaint(capsys)
 
 
+def test_refresh_asks_for_what_encodes_and_for_nothing_that_trains(
+    submit: Submit, backend: Backend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit("refresh", "--set", "runtime.device=cuda") == 2
+    assert "set cluster.encoding_accelerators, or runtime.device=auto" in complaint(capsys)
+    assert submit("refresh", "--set", "runtime.num_threads=9", "--set", "cluster.training_num_cpus=9") == 2
+    assert "runtime.num_threads (9) is above cluster.encoding_num_cpus (2)" in complaint(capsys)
+    assert submit("refresh", "--set", "cluster.encoding_accelerators=1", "--set", "runtime.device=cuda") == 0
+    assert json.loads(backend.runs[0]["runtime_config"]["parameters"]["runtime"])["device"] == "cuda"
+
+
 def test_recurring_refresh_takes_the_digests_of_its_inputs_itself(
     submit: Submit, backend: Backend, host: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
