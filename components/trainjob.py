@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 RUNTIME = "torch-distributed"
 """Training runtime that Kubeflow Trainer brings along."""
 
-_LIMIT_SECONDS = 7 * 24 * 3600
-"""Longest that a TrainJob may take; the time limit of the stage's task ends it sooner, by ending the stage."""
 _REMOVAL_SECONDS = 300.0
 _COMPLETE, _FAILED = "Complete", "Failed"
 _FORBIDDEN, _NOT_FOUND = 403, 404
@@ -96,9 +94,9 @@ class TrainJobs:
             shared.write()
             has_failed = False
             try:
-                client.train(training, **request(name, shared, runtime, self.task, pod, _LIMIT_SECONDS))
+                client.train(training, **request(name, shared, runtime, self.task, pod))
                 print(f"TrainJob {client.backend.namespace}/{name} created", flush=True)
-                has_failed = self._wait(client, name, shared, progress) == _FAILED
+                has_failed = self._wait(client, name, shared, pod.limit_seconds, progress) == _FAILED
                 if has_failed:
                     raise shared.first_error() or RuntimeError(f"TrainJob {name} failed: {_condition(client, name)}")
             finally:
@@ -107,7 +105,7 @@ class TrainJobs:
         shutil.rmtree(job.output, ignore_errors=True)
         shutil.move(shared.output, job.output)
 
-    def _wait(self, client: "TrainerClient", name: str, job: Job, progress: Progress) -> str:
+    def _wait(self, client: "TrainerClient", name: str, job: Job, limit_seconds: int, progress: Progress) -> str:
         """Return how the TrainJob ended; raises the first error that one of its processes left."""
         log = LogPrinter(client, name)
 
@@ -120,7 +118,7 @@ class TrainJobs:
                 raise error
 
         ended = client.wait_for_job_status(
-            name, {_COMPLETE, _FAILED}, timeout=2 * _LIMIT_SECONDS, polling_interval=self.poll_seconds, callbacks=[look]
+            name, {_COMPLETE, _FAILED}, timeout=2 * limit_seconds, polling_interval=self.poll_seconds, callbacks=[look]
         )
         log.finish()
         return str(ended.status)

@@ -1,8 +1,9 @@
 """What is asked of Kubeflow Trainer: a TrainJob like the stage's own pod, and its files on a volume that both mount.
 
 Kubeflow's ``TaskConfig`` tells what the pod was given: volumes, resources, variables, nodes. The image, the secrets that it is
-pulled with and whom the pod runs as are not among that and are read off the pod. A TrainJob's pods get neither secrets nor an
-account of their own: all they need is on the volume. Its containers keep to the pod security standard "restricted".
+pulled with, whom the pod runs as, how long it may live and how large its empty directories may grow are not among that and are
+read off the pod. A TrainJob's pods get neither secrets nor an account of their own: all they need is on the volume. Its
+containers keep to the pod security standard "restricted".
 """
 
 import shutil
@@ -38,7 +39,9 @@ _RESTRICTED_CONTAINER = {
     "readOnlyRootFilesystem": True,
 }
 _OWN_VOLUMES = {"smar-scratch": ("/tmp", {}), "smar-shared-memory": ("/dev/shm", {"medium": "Memory"})}
-"""Empty directories of every pod: a temporary folder, and what NCCL passes tensors through."""
+"""Empty directories of every pod: a temporary folder, and what NCCL passes tensors through; as here where the stage has none."""
+_LIMIT_SECONDS = 7 * 24 * 3600
+"""Longest that a TrainJob may take where the stage's pod has no limit."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class OwnPod:
         pull_secrets: What the image is pulled with, likewise.
         security_context: The pod's, likewise.
         run_id: The pipeline run.
+        empty_dirs: Empty directories of the main container by the path that they are at, with their size limits, likewise.
+        limit_seconds: Longest that the pod may live.
     """
 
     image: str
@@ -58,6 +63,8 @@ class OwnPod:
     pull_secrets: list[dict[str, str]]
     security_context: dict[str, Any]
     run_id: str
+    empty_dirs: dict[str, dict[str, str]]
+    limit_seconds: int
 
     @classmethod
     def of(cls, pod: "V1Pod") -> "OwnPod":
@@ -68,12 +75,15 @@ class OwnPod:
         spec = plain["spec"]
         main = next(container for container in spec["containers"] if container["name"] == _MAIN)
         rights = main.get("securityContext", {})
+        empty = {volume["name"]: volume["emptyDir"] for volume in spec.get("volumes", []) if "emptyDir" in volume}
         return cls(
             main["image"],
             {key: rights[key] for key in ("runAsUser", "runAsGroup") if key in rights},
             spec.get("imagePullSecrets", []),
             spec.get("securityContext", {}),
             plain["metadata"].get("labels", {}).get(_RUN_LABEL, ""),
+            {mount["mountPath"]: empty[mount["name"]] for mount in main.get("volumeMounts", []) if mount["name"] in empty},
+            spec.get("activeDeadlineSeconds", _LIMIT_SECONDS),
         )
 
 
@@ -82,7 +92,7 @@ def trainjob_name(job: Job, pod: OwnPod) -> str:
     return f"smar-{job.stage}-{digest_json({'run': pod.run_id, 'work': job.work})[:12]}"
 
 
-def request(name: str, job: Job, runtime: RuntimeConfig, task: dsl.TaskConfig, pod: OwnPod, limit_seconds: int) -> dict[str, Any]:
+def request(name: str, job: Job, runtime: RuntimeConfig, task: dsl.TaskConfig, pod: OwnPod) -> dict[str, Any]:
     """Return the arguments of ``TrainerClient.train``.
 
     Args:
@@ -91,7 +101,6 @@ def request(name: str, job: Job, runtime: RuntimeConfig, task: dsl.TaskConfig, p
         runtime: How many processes on how many pods.
         task: What the stage's pod was given; every pod of the TrainJob is given as much.
         pod: What the pod knows of itself.
-        limit_seconds: Longest that the TrainJob may take.
     """
     from kubeflow.trainer import CustomTrainerContainer
     from kubeflow.trainer.options import ActiveDeadlineSeconds, Labels, Name, TrainerArgs, TrainerCommand
@@ -110,7 +119,7 @@ def request(name: str, job: Job, runtime: RuntimeConfig, task: dsl.TaskConfig, p
             Labels(labels),
             TrainerCommand(["python3"]),
             TrainerArgs(torchrun_arguments(job, runtime.num_processes_per_node)),
-            ActiveDeadlineSeconds(limit_seconds),
+            ActiveDeadlineSeconds(pod.limit_seconds),
             _patch(task, pod, labels),
         ],
     }
@@ -127,7 +136,7 @@ def _patch(task: dsl.TaskConfig, pod: OwnPod, labels: dict[str, str]) -> "Runtim
 
     volumes, mounts = _claims(task)
     for name, (path, directory) in _OWN_VOLUMES.items():
-        volumes.append({"name": name, "emptyDir": directory})
+        volumes.append({"name": name, "emptyDir": pod.empty_dirs.get(path, directory)})
         mounts.append({"name": name, "mountPath": path})
     spec = options.PodSpecPatch(
         volumes=volumes,

@@ -183,8 +183,23 @@ def _own_pod() -> dict[str, Any]:
         "spec": {
             "containers": [
                 {"name": "wait", "image": "argoexec", "securityContext": {"runAsUser": 8737}},
-                {"name": "main", "image": IMAGE, "securityContext": {"runAsUser": 10001, "readOnlyRootFilesystem": False}},
+                {
+                    "name": "main",
+                    "image": IMAGE,
+                    "securityContext": {"runAsUser": 10001, "readOnlyRootFilesystem": False},
+                    "volumeMounts": [
+                        {"name": "scratch", "mountPath": "/tmp"},
+                        {"name": "shared-memory", "mountPath": "/dev/shm"},
+                        {"name": "key", "mountPath": "/key"},
+                    ],
+                },
             ],
+            "volumes": [
+                {"name": "scratch", "emptyDir": {"sizeLimit": "20Gi"}},
+                {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": "4Gi"}},
+                {"name": "key", "secret": {"secretName": "key"}},
+            ],
+            "activeDeadlineSeconds": 7200,
             "imagePullSecrets": [{"name": "registry-key"}],
             "securityContext": {"fsGroup": 2000},
         },

@@ -113,6 +113,7 @@ def test_trainjob_is_like_the_stages_own_pod(stub: StubKubernetes, launcher: Tra
         "pipeline/runid": "run-1",
     }
     spec = created["spec"]
+    assert spec["activeDeadlineSeconds"] == 7200  # as long as the stage's pod may live
     assert spec["runtimeRef"] == {"kind": "ClusterTrainingRuntime", "name": "torch-distributed"}
     limits = {"cpu": "4", "memory": "8Gi", "nvidia.com/gpu": "2"}
     file = str(volume / "w" / "job" / "job.json")
@@ -134,7 +135,10 @@ def test_trainjob_is_like_the_stages_own_pod(stub: StubKubernetes, launcher: Tra
     assert pod["imagePullSecrets"] == [{"name": "registry-key"}]
     claim, *own = pod["volumes"]
     assert claim == {"name": "kfp-workspace", "persistentVolumeClaim": {"claimName": "run-1-workspace"}}
-    assert all("emptyDir" in one for one in own)
+    assert own == [
+        {"name": "smar-scratch", "emptyDir": {"sizeLimit": "20Gi"}},
+        {"name": "smar-shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": "4Gi"}},
+    ]
     (container,) = pod["containers"]
     paths = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert paths == {"kfp-workspace": str(volume), "smar-scratch": "/tmp", "smar-shared-memory": "/dev/shm"}
