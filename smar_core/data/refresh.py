@@ -5,11 +5,14 @@ catalogue since the training is read in pieces, as any rare word is. Items are c
 """
 
 import shutil
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import apache_beam as beam
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from smar_core.artifact import Artifact, create_artifact, write_json
 from smar_core.config import BeamConfig, PrepareConfig
@@ -17,7 +20,7 @@ from smar_core.data.beam_runner import read_counts, run_pipeline, watch_files, w
 from smar_core.data.catalogue import summarise_items
 from smar_core.data.exchange import open_exchange
 from smar_core.data.reference import read_reference
-from smar_core.data.rejects import check_pictures, check_reject_share, count_reasons, write_rejects
+from smar_core.data.rejects import UNKNOWN_ITEM, check_pictures, check_reject_share, count_reasons, write_rejects
 from smar_core.data.sources import Sources
 from smar_core.data.tables import read_shards, shard_name, write_parquet
 from smar_core.data.transforms import every_shard, raise_failure, write_catalogue, write_reject_tables
@@ -25,6 +28,9 @@ from smar_core.errors import UserError
 from smar_core.model.configuration import SmarConfig
 from smar_core.schemas import REFERENCE
 from smar_core.stage import StageContext
+
+MAX_GONE_SHARE = 0.5
+"""Largest share of clicks on items of neither catalogue: with more, log and catalogue are hardly of one shop."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,8 @@ def prepare_refresh(
 
         write_rejects([read_shards(scratch / "rejects", "rejects"), *reference.rejects], str(outputs.rejects), 0, 1)
         rejects = read_shards(outputs.rejects, "rejects")
-        check_reject_share(rejects, {"items": counters["num_item_rows"], "clicks": reference.num_rows}, config.max_reject_share)
+        num_rows = {"items": counters["num_item_rows"], "clicks": reference.num_rows}
+        _check_rejects(rejects, num_rows, sources, config.max_reject_share)
         check_pictures(rejects, counters["num_images_given"], config.max_reject_share)
         reasons = count_reasons(rejects)
         write_json(outputs.rejects / "reasons.json", reasons)
@@ -107,6 +114,23 @@ def prepare_refresh(
         "num_reference_clicks": reference.statistics["num_clicks"],
         "click_reject_share": reference.statistics["num_rejects"] / reference.num_rows,
     }
+
+
+def _check_rejects(rejects: pa.Table, num_rows: Mapping[str, int], sources: Sources, max_share: float) -> None:
+    """Check the shares of rejects; clicks on items of neither catalogue have a limit of their own.
+
+    A log that serves for many refreshes names more and more items that left before the champion came, through no fault of its
+    rows.
+    """
+    is_gone = pc.and_(pc.equal(rejects["source"], "clicks"), pc.equal(rejects["reason"], UNKNOWN_ITEM.text))
+    check_reject_share(rejects.filter(pc.invert(is_gone)), num_rows, max_share)
+    num_gone = pc.sum(is_gone).as_py() or 0
+    if num_gone > MAX_GONE_SHARE * num_rows["clicks"]:
+        raise UserError(
+            f"{num_gone} of {num_rows['clicks']} clicks in {sources.clicks} are on items that neither {sources.items} nor the "
+            f"champion's catalogue has, more than {MAX_GONE_SHARE:.0%}",
+            "give the catalogue that the log belongs to, with the same ids, or a younger log",
+        )
 
 
 def _fit_pictures(config: PrepareConfig, model: Artifact) -> PrepareConfig:

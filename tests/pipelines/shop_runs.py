@@ -75,7 +75,7 @@ class Shop:
     def smar(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run ``smar`` to its end."""
         process = self.start(arguments)
-        out, error = process.communicate(timeout=300)
+        out, error = process.communicate(timeout=500)
         return subprocess.CompletedProcess(arguments, process.returncode, out, error)
 
     def run(self, out: str, *more: str) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def executed(run: dict[str, Any]) -> list[str]:
     return sorted(name for name, stage in run["stages"].items() if stage["status"] == "executed")
 
 
-def wait_for_side_file(shop: Shop, name: str, known: Collection[Path], seconds: float = 60) -> bool:
+def wait_for_side_file(shop: Shop, name: str, known: Collection[Path], seconds: float = 300) -> bool:
     """Wait until a stage of a run that is not among the known ones has left a side file."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -19,13 +19,16 @@ from tests.smar_core.conftest import HEIGHT_PX, WIDTH_PX, FinishedRun
 CONFIG = PrepareConfig(image_width_px=64, image_height_px=64, num_shards=2)
 
 
-def prepare(run: FinishedRun, folder: Path, config: PrepareConfig) -> dict[str, float]:
+CLICKED = ("new", "z9", "h8", "never known")
+
+
+def prepare(run: FinishedRun, folder: Path, config: PrepareConfig, clicked: tuple[str, ...] = CLICKED) -> dict[str, float]:
     """Prepare a catalogue of an item that is new and one that stays, and a log with an item that left and one never known."""
     picture = io.BytesIO()
     Image.new("RGB", (30, 30), "red").save(picture, "JPEG")
     items = {"item_id": ["new", "z9", ""], "title": ["Red Hat", "Red Shirt", "No Id"], "image": [picture.getvalue(), None, None]}
     pq.write_table(pa.table(items), folder / "items.parquet")
-    clicks = {"query": ["Red"] * 4, "item_id": ["new", "z9", "h8", "never known"], "timestamp": ["2026-01-01"] * 4}
+    clicks = {"query": ["Red"] * len(clicked), "item_id": clicked, "timestamp": ["2026-01-01"] * len(clicked)}
     pq.write_table(pa.table(clicks), folder / "clicks.parquet")
     return prepare_refresh(
         Sources(str(folder / "items.parquet"), str(folder / "clicks.parquet")),
@@ -58,3 +61,15 @@ def test_too_many_rejects_leave_nothing(finished_run: FinishedRun, tmp_path: Pat
     with pytest.raises(UserError, match=r"prepare\.max_reject_share"):
         prepare(finished_run, tmp_path, CONFIG)
     assert not [name for name in ("items", "reference", "rejects") if (tmp_path / name).exists()]
+
+
+def test_clicks_on_items_that_left_long_ago_do_not_count_as_faults_of_the_log(finished_run: FinishedRun, tmp_path: Path) -> None:
+    """A log that served for two refreshes was refused at the second: what had left before the champion was above the limit."""
+    gone = ("new", "z9", "h8", "gone", "gone too")
+    figures = prepare(finished_run, tmp_path, CONFIG.model_copy(update={"max_reject_share": 0.34}), gone)
+    assert figures["click_reject_share"] == 0.4
+
+
+def test_a_log_of_another_shop_is_refused(finished_run: FinishedRun, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"2 of 3 clicks .* younger log"):
+        prepare(finished_run, tmp_path, CONFIG.model_copy(update={"max_reject_share": 0.34}), ("new", "gone", "gone too"))
