@@ -6,6 +6,7 @@ Kubernetes objects. A version is named by its content, since such an object cann
 """
 
 import importlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ RESOURCES = "resources"
 
 _IMAGE_PLACEHOLDER = "{{$.inputs.parameters[''pipelinechannel--image'']}}"
 """How YAML has the parameter ``image`` of a pipeline."""
+
+_RETRY_POLICY = re.compile(r"^( *)retryPolicy:\n(?:\1 +.*\n)+", re.MULTILINE)
+"""How YAML has the retries of a task."""
 
 _DIGEST_LENGTH = 12
 
@@ -73,15 +77,18 @@ def version_of(name: str, path: Path) -> str:
     return f"smar-{name}-{digest_file(path)[:_DIGEST_LENGTH]}"
 
 
-def pin_image(path: Path, image: str) -> None:
-    """Write the image itself into a compiled pipeline, where it names its parameter: Kubeflow's local runners do not look it up.
+def fit_local_runner(path: Path, image: str) -> None:
+    """Fit a compiled pipeline to Kubeflow's local runners.
+
+    They do not look up the parameter that names the image, so the image itself is written there. And they try a failed task of a
+    pipeline with loops again as a cluster does, minutes later; here it is the user who starts the run again, and it goes on.
 
     Args:
         path: The file.
         image: Reference of the image.
     """
-    text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace(_IMAGE_PLACEHOLDER, image), encoding="utf-8")
+    text = path.read_text(encoding="utf-8").replace(_IMAGE_PLACEHOLDER, image)
+    path.write_text(_RETRY_POLICY.sub("", text), encoding="utf-8")
 
 
 def disable_caching(path: Path) -> None:

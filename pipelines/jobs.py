@@ -8,7 +8,7 @@ from typing import Any
 
 from components.image import IMAGE, image_reference
 from components.surroundings import Surroundings
-from pipelines.compile import compile_pipeline, compiled, pin_image
+from pipelines.compile import compile_pipeline, compiled, fit_local_runner
 from pipelines.local import worker_environment
 from pipelines.local_worker import Job
 from pipelines.placement import IMAGE_PARAMETER
@@ -72,7 +72,7 @@ def make_job(
         compile_pipeline(pipeline, run.pipeline, cluster=None)
     # Without containers no tag: it moves with every edit, and the local cache has the image among its keys.
     image = image_reference() if runner == "docker" else IMAGE
-    pin_image(run.pipeline, image)
+    fit_local_runner(run.pipeline, image)
     mounts = sorted({*_writable_folders(state, around), *writable})
     files = {name: (arguments[name], arguments[f"{name}_digest"]) for name in INPUT_FILES if arguments[name]}
     return Job(

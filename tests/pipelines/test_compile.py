@@ -14,7 +14,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from components.record import STAGE_OUTPUTS
 from pipelines.cli import invoke
-from pipelines.compile import PIPELINES, RESOURCES, compiled, disable_caching, pin_image, version_of
+from pipelines.compile import PIPELINES, RESOURCES, compiled, disable_caching, fit_local_runner, version_of
 from pipelines.experiment_run import LONGEST_PARAMETERS
 from pipelines.placement import IMAGE_PARAMETER
 from pipelines.training_run import pipeline_arguments
@@ -117,12 +117,17 @@ def test_the_image_is_a_parameter_that_has_to_be_given(any_spec: dict[str, Any])
     }
 
 
-def test_pinned_images_stand_in_the_file_itself(tmp_path: Path) -> None:
-    path = tmp_path / "pinned.yaml"
+def test_a_local_run_has_its_image_in_the_file_and_tries_no_task_again(tmp_path: Path) -> None:
+    """A training that diverged waited a minute, then two, and diverged again, before the experiment said so."""
+    path = tmp_path / "local.yaml"
     shutil.copyfile(compiled("ablation"), path)
-    pin_image(path, "registry.example/smar:1")
+    fit_local_runner(path, "registry.example/smar:1")
     executors = load_documents(path)[0]["deploymentSpec"]["executors"].values()
     assert {executor["container"]["image"] for executor in executors} == {"registry.example/smar:1"}
+    committed, local = load("ablation"), load_documents(path)[0]
+    assert any("retryPolicy" in task for task in all_tasks(committed))
+    assert not any("retryPolicy" in task for task in all_tasks(local))
+    assert len(list(all_tasks(local))) == len(list(all_tasks(committed)))
 
 
 def test_caching_can_be_taken_from_every_task_in_loops_too(tmp_path: Path) -> None:
