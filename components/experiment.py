@@ -186,6 +186,7 @@ def compare(
             tracker = Tracker.open(around)
             for evidence in read:
                 tracker.record_trial(evidence.trial.name, _parameters(evidence), _measures(evidence), is_read=True)
+            tracker.end()
         side.finished(0.0, {}, {"experiment": str(output)})
         side.record({"experiment": str(output)})
     except BaseException as error:

@@ -117,7 +117,7 @@ def record(artifacts: Mapping[str, Any], files: Mapping[str, str], sections: Map
         origins = find_origins({name: artifact.digest for name, artifact in opened.items()}, files, sections)
         tracked: dict[str, str] = {}
         if around.tracking_uri is not None:
-            tracked = _track(around, opened, origins, files, TrackingConfig.model_validate_json(sections["tracking"]))
+            tracked = _track(around, opened, origins, files, sections)
         described = describe_artifacts(opened, origins, TRAINING)
         side.record({"artifacts": described, "mlflow": tracked})
     except BaseException as error:
@@ -130,13 +130,17 @@ def _track(
     artifacts: Mapping[str, Artifact],
     origins: Mapping[str, Origin],
     files: Mapping[str, str],
-    config: TrackingConfig,
+    sections: Mapping[str, str],
 ) -> dict[str, str]:
-    from components.tracking import Tracker
+    from components.tracking import Tracker, flatten
 
     tracker = Tracker.open(around)
     link_cached(tracker, artifacts, origins, TRAINING)
-    return tracker.finish(artifacts, files, artifacts["evaluation"].read_json("scores.json"), config.model_name)
+    parsed = {name: parse_section(name, text) for name, text in sections.items()}
+    tracking = parsed["tracking"]
+    assert isinstance(tracking, TrackingConfig)
+    scores = artifacts["evaluation"].read_json("scores.json")
+    return tracker.finish(artifacts, files, flatten(parsed), scores, tracking.model_name)
 
 
 def link_cached(tracker: "Tracker", artifacts: Mapping[str, Artifact], origins: Mapping[str, Origin], graph: Graph) -> None:

@@ -84,39 +84,41 @@ def experiment_pipeline_of(kind: Kind, description: str, default_settings: str, 
             code_prepare_data: Digest of the stage's code; likewise for the other stages.
             code: JSON of all of them, for the evidence.
         """
-        _add_tasks(
-            Placement(image, cluster),
-            kind,
-            {
-                "items": items,
-                "clicks": clicks,
-                "images": images,
-                "column_map": column_map,
-                "judgments": judgments,
-                "items_digest": items_digest,
-                "clicks_digest": clicks_digest,
-                "images_digest": images_digest,
-                "judgments_digest": judgments_digest,
-            },
-            {
-                "preset": preset,
-                "settings": settings,
-                "trials": trials,
-                "baseline": baseline,
-                "results": results,
-                "recorded": recorded,
-            },
-            {
-                "prepare_data": code_prepare_data,
-                "generate_synthetic_queries": code_generate_synthetic_queries,
-                "pretrain": code_pretrain,
-                "train_gate": code_train_gate,
-                "finetune": code_finetune,
-                "export_embeddings": code_export_embeddings,
-                "evaluate": code_evaluate,
-            },
-            code,
-        )
+        placement = Placement(image, cluster)
+        with placement.ending():
+            _add_tasks(
+                placement,
+                kind,
+                {
+                    "items": items,
+                    "clicks": clicks,
+                    "images": images,
+                    "column_map": column_map,
+                    "judgments": judgments,
+                    "items_digest": items_digest,
+                    "clicks_digest": clicks_digest,
+                    "images_digest": images_digest,
+                    "judgments_digest": judgments_digest,
+                },
+                {
+                    "preset": preset,
+                    "settings": settings,
+                    "trials": trials,
+                    "baseline": baseline,
+                    "results": results,
+                    "recorded": recorded,
+                },
+                {
+                    "prepare_data": code_prepare_data,
+                    "generate_synthetic_queries": code_generate_synthetic_queries,
+                    "pretrain": code_pretrain,
+                    "train_gate": code_train_gate,
+                    "finetune": code_finetune,
+                    "export_embeddings": code_export_embeddings,
+                    "evaluate": code_evaluate,
+                },
+                code,
+            )
 
     return experiment_pipeline
 

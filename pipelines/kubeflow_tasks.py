@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from pipelines.placement import EXIT_HANDLER
+
 ENDS = frozenset({"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"})
 """States in which a run stays."""
 
-_GROUP = re.compile(r"root|executor.*|(for-loop|iteration|condition)(-.*)?")
+_GROUP = re.compile(rf"root|executor.*|{EXIT_HANDLER}|(exit-handler|for-loop|iteration|condition)(-.*)?")
 _DRIVER = "-driver"
 _MESSAGE_LENGTH = 300
 

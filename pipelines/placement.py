@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from kfp import dsl
 from kfp.dsl import (
     WORKSPACE_PATH_PLACEHOLDER,
     KubernetesWorkspaceConfig,
@@ -20,6 +21,7 @@ from kfp.dsl import (
     WorkspaceConfig,
 )
 
+from components.end_run import end_run
 from components.surroundings import EXPERIMENT, PIPELINE_RUN_ID, TRACKING_URI
 from smar_core.config import ClusterConfig
 
@@ -28,6 +30,9 @@ Channel = Any
 
 IMAGE_PARAMETER = "image"
 """Parameter of every pipeline: reference of the image that all of its tasks run in."""
+
+EXIT_HANDLER = "all-tasks"
+"""Name of what holds every task of a pipeline but the last, which runs however the others ended."""
 
 Kind = Literal["data", "training", "encoding", "other"]
 
@@ -82,6 +87,11 @@ class Placement:
             _set_pod(task, kind, self.cluster)
             _set_environment(task, self.cluster)
         return task
+
+    def ending(self) -> dsl.ExitHandler:
+        """Return the context in which all other tasks of a pipeline are made: when they are over, its run in MLflow ends."""
+        task = self.place(end_run(run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER))
+        return dsl.ExitHandler(task.set_caching_options(False), name=EXIT_HANDLER)
 
 
 def pipeline_config(cluster: ClusterConfig | None, *, has_workspace: bool = True) -> PipelineConfig | None:

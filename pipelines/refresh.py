@@ -18,6 +18,8 @@ the stages between them nothing but versions and content digests. So a recurring
 sees a file that was replaced, and does nothing anew where none was.
 """
 
+from collections.abc import Mapping
+
 from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 
@@ -29,7 +31,7 @@ from components.find_versions import find_versions
 from components.prepare_refresh import prepare_refresh
 from components.promote import promote
 from components.record_refresh import record_refresh
-from pipelines.placement import Placement, pipeline_config
+from pipelines.placement import Channel, Placement, pipeline_config
 from smar_core.config import ClusterConfig
 
 NAME = "smar-refresh"
@@ -86,112 +88,139 @@ def refresh_pipeline(cluster: ClusterConfig | None) -> GraphComponent:
             code_fetch_models: Digest of the stage's code; likewise for the other stages.
         """
         placement = Placement(image, cluster)
-        digested = (
-            placement.place(
-                digest_inputs(
-                    items_path=items,
-                    clicks_path=clicks,
-                    images_path=images,
-                    judgments_path=judgments,
-                    column_map=column_map,
-                    items_digest=items_digest,
-                    clicks_digest=clicks_digest,
-                    images_digest=images_digest,
-                    judgments_digest=judgments_digest,
-                )
+        with placement.ending():
+            _add_tasks(
+                placement,
+                model,
+                {
+                    "items_path": items,
+                    "clicks_path": clicks,
+                    "images_path": images,
+                    "judgments_path": judgments,
+                    "column_map": column_map,
+                },
+                {
+                    "items_digest": items_digest,
+                    "clicks_digest": clicks_digest,
+                    "images_digest": images_digest,
+                    "judgments_digest": judgments_digest,
+                },
+                {
+                    "prepare": prepare,
+                    "beam": beam,
+                    "export": export,
+                    "evaluate": evaluate,
+                    "promotion": promotion,
+                    "runtime": runtime,
+                    "tracking": tracking,
+                },
+                {
+                    "fetch_models": code_fetch_models,
+                    "prepare_refresh": code_prepare_refresh,
+                    "export_embeddings": code_export_embeddings,
+                    "decide_promotion": code_decide_promotion,
+                },
             )
-            .set_caching_options(False)
-            .outputs
-        )
-        of_judgments = digested["judgments_digest"]
-        digests = {name: digested[name] for name in ("items_digest", "clicks_digest", "images_digest")}
-        found = placement.place(find_versions(model=model, tracking_section=tracking)).set_caching_options(False).outputs
-        fetched = placement.place(
-            fetch_models(
-                model_name=found["model_name"],
-                model_version=found["model_version"],
-                finetuned_digest=found["finetuned_digest"],
-                gate_digest=found["gate_digest"],
-                champion_version=found["champion_version"],
-                champion_digest=found["champion_digest"],
-                runtime=runtime,
-                code_digest=code_fetch_models,
-            )
-        ).outputs
-        prepared = placement.place(
-            prepare_refresh(
-                finetuned=fetched["finetuned"],
-                champion=fetched["champion"],
-                items_path=items,
-                clicks_path=clicks,
-                images_path=images,
-                column_map=column_map,
-                prepare_section=prepare,
-                beam_section=beam,
-                runtime=runtime,
-                code_digest=code_prepare_refresh,
-                **digests,
-            )
-        ).outputs
-        bundle = placement.place(
-            export_embeddings(
-                items=prepared["items"],
-                finetuned=fetched["finetuned"],
-                gate=fetched["gate"],
-                export_section=export,
-                runtime=runtime,
-                code_digest=code_export_embeddings,
-            )
-        ).outputs["bundle"]
-        decided = placement.place(
-            decide_promotion(
-                champion=fetched["champion"],
-                bundle=bundle,
-                reference=prepared["reference"],
-                has_champion=found["has_champion"],
-                judgments_path=judgments,
-                column_map=column_map,
-                judgments_digest=of_judgments,
-                promotion_section=promotion,
-                evaluate_section=evaluate,
-                runtime=runtime,
-                code_digest=code_decide_promotion,
-            )
-        ).outputs
-        recorded = placement.place(
-            record_refresh(
-                finetuned=fetched["finetuned"],
-                gate=fetched["gate"],
-                champion=fetched["champion"],
-                items=prepared["items"],
-                reference=prepared["reference"],
-                rejects=prepared["rejects"],
-                bundle=bundle,
-                decision=decided["decision"],
-                model_version=found["model_version"],
-                champion_version=found["champion_version"],
-                judgments_digest=of_judgments,
-                prepare_section=prepare,
-                beam_section=beam,
-                export_section=export,
-                evaluate_section=evaluate,
-                promotion_section=promotion,
-                runtime_section=runtime,
-                **digests,
-            )
-        ).set_caching_options(False)
-        with dsl.If(decided["Output"] == "promote", name="may-be-promoted"):
-            placement.place(
-                promote(
-                    bundle=bundle,
-                    finetuned=fetched["finetuned"],
-                    gate=fetched["gate"],
-                    champion_version=found["champion_version"],
-                    has_champion=found["has_champion"],
-                    judgments_digest=of_judgments,
-                    tracking_section=tracking,
-                    **digests,
-                )
-            ).set_caching_options(False).after(recorded)
 
     return pipeline
+
+
+def _add_tasks(
+    placement: Placement,
+    model: Channel,
+    files: Mapping[str, Channel],
+    known: Mapping[str, Channel],
+    sections: Mapping[str, Channel],
+    code: Mapping[str, Channel],
+) -> None:
+    """Add all tasks of a refresh to the pipeline that is being defined.
+
+    Args:
+        placement: Where the tasks run.
+        model: Alias of the version whose model and gate are used.
+        files: Paths of the input files, and the column map.
+        known: Digests of the input files, "" where the run itself is to take them.
+        sections: Config sections as JSON, by name.
+        code: Digest of each stage's code.
+    """
+    runtime = sections["runtime"]
+    catalogue = {name: files[name] for name in ("items_path", "clicks_path", "images_path", "column_map")}
+    digested = placement.place(digest_inputs(**files, **known)).set_caching_options(False).outputs
+    of_judgments = digested["judgments_digest"]
+    digests = {name: digested[name] for name in ("items_digest", "clicks_digest", "images_digest")}
+    found = placement.place(find_versions(model=model, tracking_section=sections["tracking"])).set_caching_options(False).outputs
+    fetched = placement.place(
+        fetch_models(
+            model_name=found["model_name"],
+            model_version=found["model_version"],
+            finetuned_digest=found["finetuned_digest"],
+            gate_digest=found["gate_digest"],
+            champion_version=found["champion_version"],
+            champion_digest=found["champion_digest"],
+            runtime=runtime,
+            code_digest=code["fetch_models"],
+        )
+    ).outputs
+    encoder = {"finetuned": fetched["finetuned"], "gate": fetched["gate"]}
+    prepared = placement.place(
+        prepare_refresh(
+            finetuned=fetched["finetuned"],
+            champion=fetched["champion"],
+            **catalogue,
+            **digests,
+            prepare_section=sections["prepare"],
+            beam_section=sections["beam"],
+            runtime=runtime,
+            code_digest=code["prepare_refresh"],
+        )
+    ).outputs
+    bundle = placement.place(
+        export_embeddings(
+            items=prepared["items"],
+            **encoder,
+            export_section=sections["export"],
+            runtime=runtime,
+            code_digest=code["export_embeddings"],
+        )
+    ).outputs["bundle"]
+    decided = placement.place(
+        decide_promotion(
+            champion=fetched["champion"],
+            bundle=bundle,
+            reference=prepared["reference"],
+            has_champion=found["has_champion"],
+            judgments_path=files["judgments_path"],
+            column_map=files["column_map"],
+            judgments_digest=of_judgments,
+            promotion_section=sections["promotion"],
+            evaluate_section=sections["evaluate"],
+            runtime=runtime,
+            code_digest=code["decide_promotion"],
+        )
+    ).outputs
+    recorded = placement.place(
+        record_refresh(
+            **encoder,
+            **{name: prepared[name] for name in ("items", "reference", "rejects")},
+            champion=fetched["champion"],
+            bundle=bundle,
+            decision=decided["decision"],
+            model_version=found["model_version"],
+            champion_version=found["champion_version"],
+            **digests,
+            judgments_digest=of_judgments,
+            **{f"{name}_section": section for name, section in sections.items() if name != "tracking"},
+        )
+    ).set_caching_options(False)
+    with dsl.If(decided["Output"] == "promote", name="may-be-promoted"):
+        placement.place(
+            promote(
+                bundle=bundle,
+                **encoder,
+                champion_version=found["champion_version"],
+                has_champion=found["has_champion"],
+                **digests,
+                judgments_digest=of_judgments,
+                tracking_section=sections["tracking"],
+            )
+        ).set_caching_options(False).after(recorded)

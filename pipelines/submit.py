@@ -63,6 +63,7 @@ def plan_training(inputs: Inputs, config: PipelineConfig) -> dict[str, Any]:
         UserError: A setting cannot hold on a cluster, or an input cannot be used.
     """
     _check_training(config)
+    _check_read(config.cluster, ("parallel_trials",), "a single training")
     return dict(pipeline_arguments(inputs.sources, inputs.judgments, inputs.digests(), config))
 
 
@@ -219,9 +220,20 @@ def _check_training(config: PipelineConfig) -> None:
 
 def _check_refresh(config: PipelineConfig) -> None:
     """Likewise for a refresh, whose tasks encode and never train."""
+    unread = (
+        "parallel_trials",
+        *(field for field in ClusterConfig.model_fields if field.startswith(("training_", "workspace_"))),
+    )
+    _check_read(config.cluster, unread, "a refresh, which trains nothing")
     _check_threads(config, "encoding_num_cpus")
     _check_device(config, ("encoding_accelerators",))
     _check_tracking(config)
+
+
+def _check_read(cluster: ClusterConfig, unread: tuple[str, ...], what: str) -> None:
+    for key in unread:
+        if getattr(cluster, key) != ClusterConfig.model_fields[key].default:
+            raise UserError(f"cluster.{key} plays no part in {what}", "leave it out")
 
 
 def _check_threads(config: PipelineConfig, key: str) -> None:

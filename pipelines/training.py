@@ -75,68 +75,69 @@ def training_pipeline(cluster: ClusterConfig | None) -> GraphComponent:
             code_prepare_data: Digest of the stage's code; likewise for the other stages.
         """
         placement = Placement(image, cluster)
-        prepared = placement.place(
-            prepare_data(
-                items_path=items,
-                clicks_path=clicks,
-                images_path=images,
-                column_map=column_map,
-                items_digest=items_digest,
-                clicks_digest=clicks_digest,
-                images_digest=images_digest,
-                prepare_section=prepare,
-                beam_section=beam,
-                runtime=runtime,
-                code_digest=code_prepare_data,
+        with placement.ending():
+            prepared = placement.place(
+                prepare_data(
+                    items_path=items,
+                    clicks_path=clicks,
+                    images_path=images,
+                    column_map=column_map,
+                    items_digest=items_digest,
+                    clicks_digest=clicks_digest,
+                    images_digest=images_digest,
+                    prepare_section=prepare,
+                    beam_section=beam,
+                    runtime=runtime,
+                    code_digest=code_prepare_data,
+                )
+            ).outputs
+            artifacts, _ = add_training_stages(
+                prepared,
+                {
+                    "beam": beam,
+                    "synthetic": synthetic,
+                    "model": model,
+                    "loss": loss,
+                    "pretrain": pretrain,
+                    "gate": gate,
+                    "finetune": finetune,
+                    "export": export,
+                    "evaluate": evaluate,
+                    "runtime": runtime,
+                },
+                {
+                    "generate_synthetic_queries": code_generate_synthetic_queries,
+                    "pretrain": code_pretrain,
+                    "train_gate": code_train_gate,
+                    "finetune": code_finetune,
+                    "export_embeddings": code_export_embeddings,
+                    "evaluate": code_evaluate,
+                },
+                judgments,
+                judgments_digest,
+                column_map,
+                placement,
             )
-        ).outputs
-        artifacts, _ = add_training_stages(
-            prepared,
-            {
-                "beam": beam,
-                "synthetic": synthetic,
-                "model": model,
-                "loss": loss,
-                "pretrain": pretrain,
-                "gate": gate,
-                "finetune": finetune,
-                "export": export,
-                "evaluate": evaluate,
-                "runtime": runtime,
-            },
-            {
-                "generate_synthetic_queries": code_generate_synthetic_queries,
-                "pretrain": code_pretrain,
-                "train_gate": code_train_gate,
-                "finetune": code_finetune,
-                "export_embeddings": code_export_embeddings,
-                "evaluate": code_evaluate,
-            },
-            judgments,
-            judgments_digest,
-            column_map,
-            placement,
-        )
-        placement.place(
-            record_run(
-                **artifacts,
-                items_digest=items_digest,
-                clicks_digest=clicks_digest,
-                images_digest=images_digest,
-                judgments_digest=judgments_digest,
-                prepare_section=prepare,
-                beam_section=beam,
-                synthetic_section=synthetic,
-                model_section=model,
-                loss_section=loss,
-                pretrain_section=pretrain,
-                gate_section=gate,
-                finetune_section=finetune,
-                export_section=export,
-                evaluate_section=evaluate,
-                runtime_section=runtime,
-                tracking_section=tracking,
-            )
-        ).set_caching_options(False)
+            placement.place(
+                record_run(
+                    **artifacts,
+                    items_digest=items_digest,
+                    clicks_digest=clicks_digest,
+                    images_digest=images_digest,
+                    judgments_digest=judgments_digest,
+                    prepare_section=prepare,
+                    beam_section=beam,
+                    synthetic_section=synthetic,
+                    model_section=model,
+                    loss_section=loss,
+                    pretrain_section=pretrain,
+                    gate_section=gate,
+                    finetune_section=finetune,
+                    export_section=export,
+                    evaluate_section=evaluate,
+                    runtime_section=runtime,
+                    tracking_section=tracking,
+                )
+            ).set_caching_options(False)
 
     return pipeline

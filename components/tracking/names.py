@@ -11,6 +11,7 @@ CONFIG_TAG = "smar.config"
 TRIAL_TAG = "smar.trial"
 TRIAL_RUN_TAG = "smar.trial_run_id"
 READ_TAG = "smar.is_read"
+PROBLEM_TAG = "smar.problem"
 PARENT_TAG = "mlflow.parentRunId"
 
 

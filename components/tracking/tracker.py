@@ -12,6 +12,7 @@ from components.tracking.names import (
     CONFIG_TAG,
     PARENT_TAG,
     PIPELINE_RUN_ID_TAG,
+    PROBLEM_TAG,
     READ_TAG,
     STAGE_TAG,
     TRIAL_RUN_TAG,
@@ -171,19 +172,26 @@ class Tracker:
         return {run.data.tags[STAGE_TAG] for run in runs if STAGE_TAG in run.data.tags}
 
     def finish(
-        self, artifacts: Mapping[str, Artifact], files: Mapping[str, str], scores: Mapping[str, Any], model_name: str
+        self,
+        artifacts: Mapping[str, Artifact],
+        files: Mapping[str, str],
+        settings: Mapping[str, str],
+        scores: Mapping[str, Any],
+        model_name: str,
     ) -> dict[str, str]:
-        """Give the parent run of a training its measures and digests, register what it made, and end the run.
+        """Give the parent run of a training its settings, measures and digests, register what it made, and end the run.
 
         Args:
             artifacts: Every artifact of the pipeline run, by name.
             files: Digest of each input file, by name.
+            settings: What ``flatten`` returned for the config sections.
             scores: The content of metrics.json.
             model_name: Name of the registered model.
 
         Returns:
             Id of the parent run, and name and version of the model, for ``RUN/run.json``.
         """
+        log_values(self._client, self._parent_id, settings, {})
         metrics = compared_metrics(scores)
         self.tell(metrics, [artifacts["evaluation"].path / name for name in ("page.html", "scores.json")])
         shown = {name: f"{value:.4f}" for name, value in metrics.items() if "/" not in name}
@@ -242,8 +250,19 @@ class Tracker:
         """Id of the pipeline run's own run."""
         return self._parent_id
 
+    def name(self, run_name: str) -> None:
+        """Give the parent run a name, unless somebody has: a run made by a task has the pipeline run's id for one."""
+        if self._client.get_run(self._parent_id).info.run_name == self._pipeline_run_id:
+            self._client.update_run(self._parent_id, name=run_name)
+
+    def is_running(self) -> bool:
+        """Return whether nobody has ended the parent run."""
+        return str(self._client.get_run(self._parent_id).info.status) == "RUNNING"
+
     def end(self) -> None:
-        """End the parent run of a pipeline run that finished."""
+        """End the parent run of a pipeline run that finished, perhaps after failed tasks were tried again."""
+        if PROBLEM_TAG in self._client.get_run(self._parent_id).data.tags:
+            self._client.delete_tag(self._parent_id, PROBLEM_TAG)
         if self._injected_id is None:
             self._client.set_terminated(self._parent_id)
 
@@ -254,7 +273,7 @@ class Tracker:
             status: FAILED or KILLED.
             problem: Why.
         """
-        self._client.set_tag(self._parent_id, "smar.problem", problem[:1000])
+        self._client.set_tag(self._parent_id, PROBLEM_TAG, problem[:1000])
         if self._injected_id is None:
             self._client.set_terminated(self._parent_id, status)
 

@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from components.end_run import end_run
 from components.record import Origin
 from components.stage import StageResult, open_stage
 from components.surroundings import Surroundings
@@ -116,6 +117,49 @@ def test_a_cached_stage_is_linked_to_the_run_that_made_its_outputs(uri: str, cli
     assert linked.data.tags["mlflow.parentRunId"] == last.parent_id
     assert linked.data.metrics == {"R_at_50": 0.5}
     assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def end_as_task(monkeypatch: pytest.MonkeyPatch, around: Surroundings) -> None:
+    """Run the exit handler's task as a pod would, with its environment."""
+    with monkeypatch.context() as patch:
+        for name, value in around.as_environment().items():
+            patch.setenv(name, value)
+        end_run.python_func(run_name="nightly")
+
+
+def test_a_run_that_no_task_ended_has_failed(uri: str, client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that was killed for memory told nobody; the run would have been running for ever, named by its id."""
+    around = Surroundings(tracking_uri=uri, experiment="ends", pipeline_run_id="killed")
+    Tracker.open(around)
+    end_as_task(monkeypatch, around)
+    (run,) = runs_of(client, "killed")
+    assert (run.info.status, run.info.run_name) == ("FAILED", "nightly")
+    assert "a task failed" in run.data.tags["smar.problem"]
+    Tracker.open(around).end()
+    (run,) = runs_of(client, "killed")
+    assert run.info.status == "FINISHED" and "smar.problem" not in run.data.tags, "the failed task was tried again"
+
+
+def test_a_run_that_ended_well_is_only_named(uri: str, client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    around = Surroundings(tracking_uri=uri, experiment="ends", pipeline_run_id="well")
+    Tracker.open(around).end()
+    end_as_task(monkeypatch, around)
+    (run,) = runs_of(client, "well")
+    assert (run.info.status, run.info.run_name, run.data.tags.get("smar.problem")) == ("FINISHED", "nightly", None)
+
+
+def test_the_plugin_ends_the_runs_that_it_made(uri: str, client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = client.create_run(client.create_experiment("ends of the plugin"), tags={"kfp.pipeline_run_id": "plugin ends"})
+    end_as_task(monkeypatch, Surroundings(tracking_uri=uri, experiment="ends", injected_run_id=run.info.run_id))
+    assert client.get_run(run.info.run_id).info.status == "RUNNING"
+
+
+def test_a_store_that_is_away_does_not_make_the_run_fail(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    end_as_task(monkeypatch, Surroundings(tracking_uri="http://127.0.0.1:9", experiment="ends", pipeline_run_id="away"))
+    assert "MLflow did not take how the run ended" in caplog.text
 
 
 def test_a_stage_goes_below_the_trial_it_ran_for_and_an_equal_trial_is_linked_to_it(

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from pipelines.compile import compiled
+from tests.pipelines.compiled_tasks import main_tasks, pipeline_parameter
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Task:
     def read(cls, stage: str) -> "Task":
         """Read the task of a stage from the committed YAML."""
         spec = next(yaml.safe_load_all(compiled("training").read_text()))
-        task = spec["root"]["dag"]["tasks"][stage.replace("_", "-")]
+        task = main_tasks(spec)[stage.replace("_", "-")]
         component = spec["components"][task["componentRef"]["name"]]
         container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
         given = task["inputs"]["parameters"]
@@ -40,7 +41,7 @@ class Task:
             inputs=component["inputDefinitions"].get("artifacts", {}),
             outputs=component.get("outputDefinitions", {}).get("artifacts", {}),
             parameters={
-                name: source["componentInputParameter"] for name, source in given.items() if "componentInputParameter" in source
+                name: parameter for name, source in given.items() if (parameter := pipeline_parameter(source)) is not None
             },
         )
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from pipelines.placement import IMAGE_PARAMETER
 from pipelines.training_run import pipeline_arguments
 from smar_core.config import PRESETS, STAGE_SECTIONS, load_config
 from smar_core.data.sources import Sources
+from tests.pipelines.compiled_tasks import all_tasks, main_tasks, pipeline_parameter
 
 
 def load_documents(path: Path) -> list[dict[str, Any]]:
@@ -28,11 +28,6 @@ def load_documents(path: Path) -> list[dict[str, Any]]:
 
 def load(name: str) -> dict[str, Any]:
     return load_documents(compiled(name))[0]
-
-
-def all_tasks(pipeline: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for component in (pipeline["root"], *pipeline["components"].values()):
-        yield from component.get("dag", {}).get("tasks", {}).values()
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +91,18 @@ def test_nothing_of_this_machine_and_no_secret_is_in_the_committed_files() -> No
 
 
 def test_seven_stages_are_cached_and_the_last_task_is_not(spec: dict[str, Any]) -> None:
-    tasks = spec["root"]["dag"]["tasks"]
+    tasks = main_tasks(spec)
     cached = {name.replace("-", "_") for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
     assert cached == set(STAGE_OUTPUTS)
     assert set(tasks) - {name.replace("_", "-") for name in cached} == {"record-run"}
+
+
+def test_a_task_follows_all_others_however_they_end(any_spec: dict[str, Any]) -> None:
+    held, last = sorted(any_spec["root"]["dag"]["tasks"].values(), key=lambda task: "triggerPolicy" in task)
+    assert last["componentRef"]["name"] == "comp-end-run"
+    assert last["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
+    assert last["dependentTasks"] == [held["componentRef"]["name"].removeprefix("comp-")]
+    assert not last["cachingOptions"].get("enableCache")
 
 
 def test_commands_install_nothing_and_run_in_the_image_of_the_parameter(any_spec: dict[str, Any]) -> None:
@@ -143,7 +146,7 @@ def test_caching_can_be_taken_from_every_task_in_loops_too(tmp_path: Path) -> No
 def test_trials_run_one_after_the_other_with_every_stage_cached(name: str) -> None:
     """Two trainings at a time would need twice the memory."""
     spec = load(name)
-    (loop,) = [task for task in spec["root"]["dag"]["tasks"].values() if "parameterIterator" in task]
+    (loop,) = [task for task in main_tasks(spec).values() if "parameterIterator" in task]
     assert loop["iteratorPolicy"]["parallelismLimit"] == 1
     tasks = spec["components"][loop["componentRef"]["name"]]["dag"]["tasks"]
     cached = {task.replace("-", "_") for task, of in tasks.items() if of["cachingOptions"].get("enableCache")}
@@ -153,8 +156,8 @@ def test_trials_run_one_after_the_other_with_every_stage_cached(name: str) -> No
 
 def test_each_stage_is_handed_its_own_sections_only(spec: dict[str, Any]) -> None:
     for stage, sections in STAGE_SECTIONS.items():
-        given = spec["root"]["dag"]["tasks"][stage.replace("_", "-")]["inputs"]["parameters"]
-        named = {value.get("componentInputParameter") for value in given.values()} & set(type(load_config()).model_fields)
+        given = main_tasks(spec)[stage.replace("_", "-")]["inputs"]["parameters"]
+        named = {pipeline_parameter(value) for value in given.values()} & set(type(load_config()).model_fields)
         assert named == set(sections)
 
 

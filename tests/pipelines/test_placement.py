@@ -17,6 +17,7 @@ from smar_core.config import RUN_SECTIONS, ClusterConfig, load_config
 from smar_core.data.sources import Sources
 from smar_core.errors import UserError
 from smar_core.experiments.trials import shaping_values
+from tests.pipelines.compiled_tasks import main_tasks
 
 TRAININGS = ("exec-pretrain", "exec-train-gate", "exec-finetune")
 
@@ -94,14 +95,14 @@ def test_accelerators_bring_their_nodes_and_tolerations_and_other_tasks_stay_els
 def test_retries_outlast_the_tries_themselves(compile_with: Compile) -> None:
     """Kubeflow's default, an hour from the first start, would leave a longer training without its second try."""
     made = compile_with("num_retries=3", "retry_wait_seconds=10", "retry_wait_factor=3", "task_timeout_seconds=1000")
-    assert made.pipeline["root"]["dag"]["tasks"]["pretrain"]["retryPolicy"] == {
+    assert main_tasks(made.pipeline)["pretrain"]["retryPolicy"] == {
         "maxRetryCount": 3,
         "backoffDuration": "10s",
         "backoffFactor": 3.0,
         "backoffMaxDuration": f"{4 * 1000 + 10 + 30 + 90}s",
     }
     assert made.pod("exec-pretrain")["activeDeadlineSeconds"] == "1000"
-    assert "retryPolicy" not in compile_with("num_retries=0").pipeline["root"]["dag"]["tasks"]["pretrain"]
+    assert "retryPolicy" not in main_tasks(compile_with("num_retries=0").pipeline)["pretrain"]
 
 
 @pytest.mark.parametrize(("pods", "has_resources"), [("stage", True), ("trainjob", False)])
@@ -121,7 +122,7 @@ def test_a_stage_that_only_waits_for_its_trainjob_has_no_resources(pods: str, ha
 def test_trainings_keep_their_checkpoints_on_the_workspace(compile_with: Compile) -> None:
     """Kubeflow mounts it for a task that one of its parameters tells of it."""
     for settings, workspace in ((["workspace_gib=50"], "{{$.workspace_path}}"), ([], "")):
-        tasks = compile_with(*settings).pipeline["root"]["dag"]["tasks"]
+        tasks = main_tasks(compile_with(*settings).pipeline)
         for task in ("pretrain", "finetune"):
             assert tasks[task]["inputs"]["parameters"]["workspace"] == {"runtimeValue": {"constant": workspace}}
 
@@ -177,7 +178,7 @@ def test_image_of_the_section_is_the_default_of_the_parameter_and_pulled_as_told
 
 
 def test_as_many_trials_run_at_a_time_as_the_section_says(compile_with: Compile) -> None:
-    tasks = compile_with("parallel_trials=4", name="sweep").pipeline["root"]["dag"]["tasks"].values()
+    tasks = main_tasks(compile_with("parallel_trials=4", name="sweep").pipeline).values()
     assert [task["iteratorPolicy"]["parallelismLimit"] for task in tasks if "iteratorPolicy" in task] == [4]
 
 

@@ -21,6 +21,7 @@ from smar_core.artifact import open_artifact
 from smar_core.config import REFRESH_STAGE_SECTIONS, PipelineConfig
 from smar_core.errors import EXIT_NOT_PROMOTED, UserError
 from smar_core.retrieval.bundle import Bundle
+from tests.pipelines.compiled_tasks import main_tasks, pipeline_parameter
 from tests.pipelines.shop_runs import Shop
 
 SETTINGS = (
@@ -182,7 +183,7 @@ def test_a_version_that_holds_its_bundle_alone_cannot_be_refreshed_nor_one_that_
 
 def test_only_what_asks_the_registry_or_the_files_is_never_cached_and_promotion_waits_for_the_verdict() -> None:
     spec = next(yaml.safe_load_all(compiled("refresh").read_text()))
-    tasks = spec["root"]["dag"]["tasks"]
+    tasks = main_tasks(spec)
     (condition,) = [name for name, task in tasks.items() if "triggerPolicy" in task]
     stages = {name.replace("-", "_"): task["cachingOptions"] for name, task in tasks.items() if name != condition}
     assert {name for name, options in stages.items() if options.get("enableCache")} == set(REFRESH.outputs)
@@ -196,8 +197,8 @@ def test_only_what_asks_the_registry_or_the_files_is_never_cached_and_promotion_
 def test_each_stage_is_handed_its_own_sections_only() -> None:
     spec = next(yaml.safe_load_all(compiled("refresh").read_text()))
     for stage, sections in REFRESH_STAGE_SECTIONS.items():
-        given = spec["root"]["dag"]["tasks"][stage.replace("_", "-")]["inputs"]["parameters"]
-        named = {value.get("componentInputParameter") for value in given.values()} & set(PipelineConfig.model_fields)
+        given = main_tasks(spec)[stage.replace("_", "-")]["inputs"]["parameters"]
+        named = {pipeline_parameter(value) for value in given.values()} & set(PipelineConfig.model_fields)
         assert named == set(sections)
 
 

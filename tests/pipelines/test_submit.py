@@ -16,12 +16,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pipelines import kubeflow
 from pipelines.cli import invoke
 from pipelines.compile import compile_pipeline, compiled, version_of
+from pipelines.placement import EXIT_HANDLER
 from pipelines.remote_inputs import Inputs
 from pipelines.submit import check_image
 from pipelines.training_run import pipeline_arguments
 from smar_core.config import ClusterConfig, load_config
 from smar_core.data.sources import Sources
 from smar_core.errors import UserError
+from tests.pipelines.compiled_tasks import all_tasks
 from tests.pipelines.kubeflow_stub import Backend, serve
 
 IMAGE = "registry.example/smar@sha256:" + "0" * 64
@@ -117,8 +119,11 @@ def test_refresh_asks_for_what_encodes_and_for_nothing_that_trains(
 ) -> None:
     assert submit("refresh", "--set", "runtime.device=cuda") == 2
     assert "set cluster.encoding_accelerators, or runtime.device=auto" in complaint(capsys)
-    assert submit("refresh", "--set", "runtime.num_threads=9", "--set", "cluster.training_num_cpus=9") == 2
+    assert submit("refresh", "--set", "runtime.num_threads=9") == 2
     assert "runtime.num_threads (9) is above cluster.encoding_num_cpus (2)" in complaint(capsys)
+    for setting in ("cluster.training_num_cpus=9", "cluster.workspace_gib=5", "cluster.parallel_trials=2"):
+        assert submit("refresh", "--set", setting) == 2
+        assert f"{setting.partition('=')[0]} plays no part in a refresh" in complaint(capsys)
     assert submit("refresh", "--set", "cluster.encoding_accelerators=1", "--set", "runtime.device=cuda") == 0
     assert json.loads(backend.runs[0]["runtime_config"]["parameters"]["runtime"])["device"] == "cuda"
 
@@ -161,7 +166,7 @@ def test_recurring_runs_of_a_name_are_not_started_twice(
 def test_without_cache_no_task_may_use_it(submit: Submit, backend: Backend) -> None:
     assert submit("training", "--no-cache") == 0
     _, _, (pipeline, _) = backend.versions[backend.runs[0]["pipeline_version_reference"]["pipeline_version_id"]]
-    assert {str(task["cachingOptions"]) for task in pipeline["root"]["dag"]["tasks"].values()} == {"{}"}
+    assert {str(task["cachingOptions"]) for task in all_tasks(pipeline)} == {"{}"}
 
 
 def test_namespace_and_account_are_passed_on(submit: Submit, backend: Backend, capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,7 +247,12 @@ def task(name: str, state: str, message: str | None = None) -> dict[str, Any]:
 
 def test_waiting_follows_the_tasks_to_a_good_end(submit: Submit, backend: Backend, capsys: pytest.CaptureFixture[str]) -> None:
     backend.states = ["PENDING", "RUNNING", "SUCCEEDED"]
-    backend.tasks = [task("root", "RUNNING"), task("prepare-data-driver", "SUCCEEDED"), task("prepare-data", "SUCCEEDED")]
+    backend.tasks = [
+        task("root", "RUNNING"),
+        task(EXIT_HANDLER, "RUNNING"),
+        task("prepare-data-driver", "SUCCEEDED"),
+        task("prepare-data", "SUCCEEDED"),
+    ]
     assert submit("training", "--wait") == 0
     assert capsys.readouterr().out.splitlines()[-1] == "prepare-data: succeeded"
 
@@ -253,6 +263,7 @@ def test_waiting_names_the_task_that_failed(
     backend.states = ["RUNNING", "FAILED"]
     backend.tasks = [
         task("root", "FAILED"),
+        task(EXIT_HANDLER, "FAILED"),
         task("prepare-data", "SUCCEEDED"),
         task("pretrain", "FAILED", "OOMKilled"),
         task("executor", "FAILED", "exit code 137"),
@@ -322,6 +333,7 @@ def test_host_that_is_not_there_is_one_sentence_at_once(
         (["--set", "runtime.num_threads=9"], ("runtime.num_threads (9)", "cluster.training_num_cpus (2)")),
         (["--set", "runtime.device=cuda"], ("runtime.device is cuda", "cluster.training_accelerators")),
         (["--set", "runtime.launcher=trainjob"], ("cluster.workspace_gib is 0", "ReadWriteMany")),
+        (["--set", "cluster.parallel_trials=2"], ("cluster.parallel_trials plays no part in a single training",)),
         (["--set", "cluster.training_pods=trainjob"], ("runtime.launcher is local", "cluster.training_pods to stage")),
         (["--set", "tracking.uri=http://mlflow"], ("tracking.uri", "config map smar")),
         (["--set", "model.text_encoder=./checkpoint"], ("model.text_encoder",)),
