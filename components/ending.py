@@ -21,14 +21,14 @@ def end(run_name: str) -> None:
     Args:
         run_name: Name of the pipeline run, for a run that has no name of its own yet.
     """
-    around = Surroundings.read()
-    if around.tracking_uri is None or around.injected_run_id is not None or around.side is not None:
-        return
     from mlflow.exceptions import MlflowException
 
     from components.tracking import Tracker
 
     try:
+        around = Surroundings.read()
+        if around.tracking_uri is None or around.injected_run_id is not None or around.side is not None:
+            return
         tracker = Tracker.open(around)
         tracker.name(run_name)
         if tracker.is_running():

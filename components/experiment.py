@@ -184,6 +184,7 @@ def compare(
             from components.tracking import Tracker
 
             tracker = Tracker.open(around)
+            tracker.tell({"experiment": kind, "baseline": baseline, "preset": evidences[0].preset})
             for evidence in read:
                 tracker.record_trial(evidence.trial.name, _parameters(evidence), _measures(evidence), is_read=True)
             tracker.end()

@@ -1,4 +1,4 @@
-"""Component of the last task, never cached: ties the stages of a pipeline run together, those that the cache answered too."""
+"""Component of a training's last task, never cached: ties its stages together, those that the cache answered too."""
 
 from kfp import dsl
 

@@ -161,6 +161,8 @@ def record_refresh(
         sections: Config sections as JSON, by name.
         versions: Versions of the model and of the champion.
     """
+    from components.tracking import flatten
+
     with _open_task(RECORD) as task:
         opened = _open(artifacts)
         origins = find_origins({name: artifact.digest for name, artifact in opened.items()}, files, sections, REFRESH)
@@ -169,7 +171,8 @@ def record_refresh(
         link_cached(tracker, opened, origins, REFRESH)
         tracker.link(opened, files)
         page = opened["decision"].path / "page.html"
-        tracker.tell(_measures(decision), [page], {"smar.verdict": decision["verdict"]})
+        settings = flatten({name: parse_section(name, text) for name, text in sections.items()})
+        tracker.tell(settings, _measures(decision), [page], {"smar.verdict": decision["verdict"]})
         if decision["verdict"] == "keep":
             tracker.end()
         told = {"run_id": tracker.parent_id, **versions}

@@ -80,8 +80,8 @@ def version_of(name: str, path: Path) -> str:
 def fit_local_runner(path: Path, image: str) -> None:
     """Fit a compiled pipeline to Kubeflow's local runners.
 
-    They do not look up the parameter that names the image, so the image itself is written there. And they try a failed task of a
-    pipeline with loops again as a cluster does, minutes later; here it is the user who starts the run again, and it goes on.
+    They do not look up the parameter that names the image, so the image itself is written there. And they try a failed task again
+    as a cluster does, minutes later; here it is the user who starts the run again, and it goes on.
 
     Args:
         path: The file.

@@ -8,13 +8,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from pipelines.placement import EXIT_HANDLER
+from pipelines.placement import EXIT_HANDLER, PROMOTION
 
 ENDS = frozenset({"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"})
 """States in which a run stays."""
 
-_GROUP = re.compile(rf"root|executor.*|{EXIT_HANDLER}|(exit-handler|for-loop|iteration|condition)(-.*)?")
+_GROUP = re.compile(rf"root|executor.*|{EXIT_HANDLER}|{PROMOTION}|(exit-handler|for-loop|iteration|condition)(-.*)?")
 _DRIVER = "-driver"
+_HOOK = ".onExit"
+"""What Argo adds to the name of a task that runs when another is over."""
+
 _MESSAGE_LENGTH = 300
 
 
@@ -37,7 +40,7 @@ def describe_failure(run: Any) -> str:
         return "the run was cancelled"
     failed = [task for task in _tasks(run) if task.state == "FAILED"]
     reasons = [of.error.message for of in (*failed, run) if of.error is not None and of.error.message]
-    names = ", ".join(dict.fromkeys(task.display_name.removesuffix(_DRIVER) for task in failed))
+    names = ", ".join(dict.fromkeys(_task_name(task) for task in failed))
     return f"{names or 'the run'} failed" + (f" ({shorten(reasons[0])})" if reasons else "")
 
 
@@ -53,4 +56,8 @@ def shorten(text: Any) -> str:
 def _tasks(run: Any) -> Iterator[Any]:
     """Yield tasks and drivers, without groups and containers."""
     details = (run.run_details.task_details if run.run_details is not None else None) or []
-    return (task for task in details if task.display_name and not _GROUP.fullmatch(task.display_name.removesuffix(_DRIVER)))
+    return (task for task in details if task.display_name and not _GROUP.fullmatch(_task_name(task)))
+
+
+def _task_name(task: Any) -> str:
+    return str(task.display_name.removesuffix(_DRIVER).removesuffix(_HOOK))

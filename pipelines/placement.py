@@ -34,6 +34,9 @@ IMAGE_PARAMETER = "image"
 EXIT_HANDLER = "all-tasks"
 """Name of what holds every task of a pipeline but the last, which runs however the others ended."""
 
+PROMOTION = "may-be-promoted"
+"""Name of the condition under which a refresh promotes."""
+
 Kind = Literal["data", "training", "encoding", "other"]
 
 KINDS: Mapping[str, Kind] = {

@@ -3,6 +3,7 @@
 ```
 find_versions ──▶ fetch_models ──▶ prepare_refresh ──▶ export_embeddings ──▶ decide_promotion ──▶ record_refresh ──▶ promote
 digest_inputs ──▶ every task that reads files
+all of them ──▶ end_run, however they ended
 ```
 
 Nothing is trained: model, vocabulary and gate are those of a registered version. The bundle of the new catalogue is compared with
@@ -13,9 +14,9 @@ A training registers its bundle as ``newest`` and never as ``champion``. The fir
 version and makes one; later, ``model=newest`` lets a retrained model compete with the champion under the same rule. The log
 should be of days on which neither was trained: a model that was trained on them would win by having seen the answers.
 
-The first two tasks and the last two are never cached. They read and write the registry and look at the input files, and they hand
-the stages between them nothing but versions and content digests. So a recurring run, whose parameters are the same every time,
-sees a file that was replaced, and does nothing anew where none was.
+The tasks before ``fetch_models`` and after ``decide_promotion`` are never cached. They read and write the registry and look at
+the input files, and they hand the stages between them nothing but versions and content digests. So a recurring run, whose
+parameters are the same every time, sees a file that was replaced, and does nothing anew where none was.
 """
 
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ from components.find_versions import find_versions
 from components.prepare_refresh import prepare_refresh
 from components.promote import promote
 from components.record_refresh import record_refresh
-from pipelines.placement import Channel, Placement, pipeline_config
+from pipelines.placement import PROMOTION, Channel, Placement, pipeline_config
 from smar_core.config import ClusterConfig
 
 NAME = "smar-refresh"
@@ -212,7 +213,7 @@ def _add_tasks(
             **{f"{name}_section": section for name, section in sections.items() if name != "tracking"},
         )
     ).set_caching_options(False)
-    with dsl.If(decided["Output"] == "promote", name="may-be-promoted"):
+    with dsl.If(decided["Output"] == "promote", name=PROMOTION):
         placement.place(
             promote(
                 bundle=bundle,

@@ -27,6 +27,15 @@ from smar_core.errors import UserError
 from smar_core.experiments.trials import Plan
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_DIGEST_TAG = re.compile(r":[0-9a-f]{16}(-[a-z0-9-]+)?$")
+
+_RAISED_TOGETHER = "training_memory_gib"
+"""Not refused where nothing trains: ``shared_memory_gib`` must be below it, whatever a pipeline does."""
+
+_UNREAD_BY_REFRESH = (
+    "parallel_trials",
+    *(key for key in ClusterConfig.model_fields if key.startswith(("training_", "workspace_")) and key != _RAISED_TOGETHER),
+)
 
 
 @dataclass(frozen=True)
@@ -144,6 +153,15 @@ def check_image(reference: str | None) -> str:
     return reference
 
 
+def is_movable(reference: str) -> bool:
+    """Return whether an image is named by neither a digest nor a tag that is one, as those of ``make image`` are.
+
+    >>> is_movable("registry.example/smar:main"), is_movable("registry.example/smar:0f0809bbb6bf55ef-cuda")
+    (True, False)
+    """
+    return "@" not in reference and not _DIGEST_TAG.search(reference)
+
+
 def start_run(submission: Submission, address: Address, *, wait: bool, tell: Callable[[str], None]) -> None:
     """Compile the pipeline, upload it where its version is not there yet, and start a run, or have Kubeflow start them.
 
@@ -170,6 +188,8 @@ def start_run(submission: Submission, address: Address, *, wait: bool, tell: Cal
             disable_caching(package)
         version = version_of(submission.pipeline, package)
         uploaded = kubeflow.upload(f"smar-{submission.pipeline}", version, package)
+    if is_movable(submission.image):
+        tell(f"note     {submission.image} is named by a tag: tasks come from the cache even where the tag has moved since")
     tell(f"version  {version}")
     shown = Shown(submission.experiment, submission.run_name, submission.service_account)
     if submission.cron is not None:
@@ -199,6 +219,8 @@ def _check_training(config: PipelineConfig) -> None:
     runtime, cluster = config.runtime, config.cluster
     if runtime.launcher != "trainjob":
         _check_threads(config, "training_num_cpus")
+    _check_threads(config, "encoding_num_cpus")
+    _check_workers(config)
     if runtime.launcher == "trainjob" and not cluster.workspace_gib:
         raise UserError(
             "runtime.launcher is trainjob and cluster.workspace_gib is 0, so a TrainJob's pods share no files with their stage",
@@ -220,12 +242,9 @@ def _check_training(config: PipelineConfig) -> None:
 
 def _check_refresh(config: PipelineConfig) -> None:
     """Likewise for a refresh, whose tasks encode and never train."""
-    unread = (
-        "parallel_trials",
-        *(field for field in ClusterConfig.model_fields if field.startswith(("training_", "workspace_"))),
-    )
-    _check_read(config.cluster, unread, "a refresh, which trains nothing")
+    _check_read(config.cluster, _UNREAD_BY_REFRESH, "a refresh, which trains nothing")
     _check_threads(config, "encoding_num_cpus")
+    _check_workers(config)
     _check_device(config, ("encoding_accelerators",))
     _check_tracking(config)
 
@@ -242,6 +261,16 @@ def _check_threads(config: PipelineConfig, key: str) -> None:
         raise UserError(
             f"runtime.num_threads ({num_threads}) is above cluster.{key} ({num_cpus:g}), so that threads would wait for each "
             "other",
+            "raise the latter or lower the former",
+        )
+
+
+def _check_workers(config: PipelineConfig) -> None:
+    beam, num_cpus = config.beam, config.cluster.data_num_cpus
+    if beam.runner == "embedded" and beam.num_workers > num_cpus:
+        raise UserError(
+            f"beam.num_workers ({beam.num_workers}) is above cluster.data_num_cpus ({num_cpus:g}), so that processes would wait "
+            "for each other",
             "raise the latter or lower the former",
         )
 

@@ -1,4 +1,4 @@
-"""The training pipeline: seven stages, and a last task that ties them together in MLflow.
+"""The training pipeline: seven stages, a task that ties them together in MLflow, and one that follows however they ended.
 
 Config sections are JSON strings, because numbers inside dict parameters arrive as floats; a key that is absent takes its
 default. Digests are parameters, because Kubeflow's cache knows paths and not contents. On a cluster the digests of code may

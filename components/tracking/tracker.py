@@ -191,9 +191,8 @@ class Tracker:
         Returns:
             Id of the parent run, and name and version of the model, for ``RUN/run.json``.
         """
-        log_values(self._client, self._parent_id, settings, {})
         metrics = compared_metrics(scores)
-        self.tell(metrics, [artifacts["evaluation"].path / name for name in ("page.html", "scores.json")])
+        self.tell(settings, metrics, [artifacts["evaluation"].path / name for name in ("page.html", "scores.json")])
         shown = {name: f"{value:.4f}" for name, value in metrics.items() if "/" not in name}
         version = self.register(artifacts, files, model_name, shown, NEWEST)
         self.end()
@@ -225,15 +224,22 @@ class Tracker:
         self._tag(self._parent_id, {"smar.model_version": f"{model_name}/{version}"})
         return version
 
-    def tell(self, metrics: Mapping[str, float], files: Iterable[Path], tags: Mapping[str, str] | None = None) -> None:
-        """Say on the parent run what the pipeline run came to.
+    def tell(
+        self,
+        settings: Mapping[str, str],
+        metrics: Mapping[str, float] | None = None,
+        files: Iterable[Path] = (),
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Say on the parent run with what settings the pipeline ran, and what it came to.
 
         Args:
+            settings: What ``flatten`` returned for the config sections, or other parameters that tell it from other runs.
             metrics: Its measures.
             files: Small files that are copied.
             tags: What else is to be found by.
         """
-        log_values(self._client, self._parent_id, {}, metrics)
+        log_values(self._client, self._parent_id, settings, metrics or {})
         for file in files:
             self._client.log_artifact(self._parent_id, str(file))
         self._tag(self._parent_id, tags or {})

@@ -22,6 +22,20 @@ import json
 from importlib.metadata import distributions
 print(json.dumps({d.name.lower().replace("_", "-"): d.version.partition("+")[0] for d in distributions()}))
 """
+FIND_MISSING = """
+import ast, json
+from importlib.util import find_spec
+from pathlib import Path
+files = [file for package in ("components", "smar_core") for file in Path(find_spec(package).origin).parent.rglob("*.py")]
+missing = {}
+for file in files:
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module]
+        missing |= {name: str(file) for name in names if find_spec(name.partition(".")[0]) is None}
+print(json.dumps([len(files), missing]))
+"""
 UNWANTED_LIBRARIES = {"pip", "setuptools", "pytest", "hypothesis", "mypy", "ruff", "matplotlib", "flask", "docker"}
 UNWANTED_PROGRAMS = ("pip", "pip3", "gcc", "cc", "g++", "make", "git", "pytest", "smar")
 
@@ -34,6 +48,15 @@ def test_libraries_are_those_of_the_lock(engine: docker.DockerClient, image: str
     assert {name: version for name, version in held.items() if locked.get(name) != version} == {}
     assert set(held) & UNWANTED_LIBRARIES == set()
     assert {"torch", "apache-beam", "kfp"} <= set(held)
+
+
+def test_whatever_any_task_imports_is_there(engine: docker.DockerClient, image: str) -> None:
+    """Also what only a refresh, an experiment or the exit handler imports, and only when it is called."""
+    looked = run_hardened(engine, image, ["python3", "-c", FIND_MISSING])
+    assert looked.code == 0, looked.log
+    num_files, missing = json.loads(looked.log)
+    assert num_files > 100
+    assert missing == {}
 
 
 def test_nothing_installs_or_compiles(engine: docker.DockerClient, image: str) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kfp import dsl
 from mlflow import MlflowClient
 from rich.console import Console
 
+from components.compare_trials import compare_trials
 from components.record import STAGE_OUTPUTS
 from pipelines.cli import invoke
 from pipelines.experiment_run import ExperimentRequest, experiment_arguments, run_experiment
@@ -19,6 +21,7 @@ from smar_core.errors import UserError
 from smar_core.experiments.evidence import write_evidence
 from smar_core.experiments.plans import plan_ablation
 from smar_core.experiments.trials import data_digest
+from tests.pipelines.cluster_tasks import as_on_a_cluster, sqlite_uri
 from tests.pipelines.shop_runs import SETTINGS, Shop
 from tests.smar_core.experiments.evidences import QUERIES, make_evidence
 
@@ -121,6 +124,21 @@ def test_mlflow_shows_a_run_a_trial_with_its_stages_below(ablated: Shop) -> None
     assert stages["pretrain"].data.tags["smar.is_cached"] == "false"
     assert stages["generate_synthetic_queries"].data.tags["smar.is_cached"] == "true"
     assert parent.info.status == "FINISHED"
+
+
+def test_an_experiment_that_went_well_on_a_cluster_ends_so(ablated: Shop, tmp_path: Path) -> None:
+    results = str(ablated.folder / "ablation/results")
+    with as_on_a_cluster(sqlite_uri(tmp_path), "well") as parent:
+        compare_trials.python_func(
+            trials=[],
+            kind="ablation",
+            baseline="smar",
+            results=results,
+            recorded='["smar-0", "dpsr-0"]',
+            experiment=dsl.Artifact(uri=str(tmp_path / "experiment")),
+            report=dsl.HTML(uri=str(tmp_path / "report.html")),
+        )
+    assert (parent().info.status, parent().data.params["preset"]) == ("FINISHED", "demo")
 
 
 def test_second_call_runs_nothing_and_says_the_same(ablated: Shop) -> None:

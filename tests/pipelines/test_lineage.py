@@ -8,6 +8,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from components.record import STAGE_OUTPUTS
+from components.record_run import record_run
+from tests.pipelines.cluster_tasks import artifacts_of, as_on_a_cluster, sections_of, sqlite_uri
 from tests.pipelines.shop_runs import Shop
 
 LARGER_PICTURES = ("--set", "prepare.image_width_px=24", "--set", "pretrain.num_steps=2", "--set", "finetune.num_steps=2")
@@ -39,6 +41,19 @@ def test_parent_run_shows_the_measures_and_what_was_overridden(parent: Run, fini
     assert parent.data.metrics["P_at_50"] == scores["model"]["overall"]["P@50"]["value"]
     assert parent.data.params["preset"] == "demo"
     assert parent.data.params["pretrain.num_steps"] == "40"
+    assert parent.data.params["pretrain.seed"] == "0", "what was not overridden is shown too"
+
+
+def test_a_training_that_went_well_on_a_cluster_ends_so_with_all_its_settings(finished: Shop, tmp_path: Path) -> None:
+    """There nobody but its last task says so."""
+    done, task = finished.read("first", "run.json"), record_run.python_func
+    with as_on_a_cluster(sqlite_uri(tmp_path), "well") as parent:
+        task(**artifacts_of(done, task), **sections_of(done, task))
+        assert parent().info.status == "FINISHED"
+    run = parent()
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "in Kubeflow")
+    assert (run.data.params["pretrain.num_steps"], run.data.params["pretrain.seed"]) == ("40", "0")
+    assert run.data.metrics["R_at_50"] > 0
 
 
 def test_one_nested_run_a_stage_with_parameters_figures_and_inputs(client: MlflowClient, parent: Run) -> None:

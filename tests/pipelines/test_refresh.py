@@ -13,6 +13,8 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from components.promote import promote
+from components.record_refresh import record_refresh
 from components.refresh import DIGEST, FIND, RECORD, REFRESH, find_versions
 from pipelines.cli import invoke
 from pipelines.compile import compiled
@@ -21,6 +23,7 @@ from smar_core.artifact import open_artifact
 from smar_core.config import REFRESH_STAGE_SECTIONS, PipelineConfig
 from smar_core.errors import EXIT_NOT_PROMOTED, UserError
 from smar_core.retrieval.bundle import Bundle
+from tests.pipelines.cluster_tasks import artifacts_of, as_on_a_cluster, sections_of, sqlite_uri
 from tests.pipelines.compiled_tasks import main_tasks, pipeline_parameter
 from tests.pipelines.shop_runs import Shop
 
@@ -164,6 +167,25 @@ def test_the_same_refresh_again_works_nothing_out_anew(shop: Shop, client: Mlflo
         "inputs, settings and outputs name the run that made them"
     )
     assert len(nested) == len(run["stages"])
+
+
+def test_refreshes_that_went_well_on_a_cluster_end_so(
+    shop: Shop, client: MlflowClient, promoted: dict[str, Any], tmp_path: Path
+) -> None:
+    """One that promotes is ended by that task, and one that keeps the champion by the task before."""
+    versions = {name: promoted["mlflow"][name] for name in ("model_version", "champion_version")}
+    task = record_refresh.python_func
+    for out, status in (("promoted", "RUNNING"), ("spoilt", "FINISHED")):
+        done = shop.read(out, "run.json")
+        with as_on_a_cluster(sqlite_uri(tmp_path), out) as parent:
+            task(**artifacts_of(done, task), **sections_of(done, task), **versions)
+            assert parent().info.status == status
+            if out == "promoted":
+                promotion = promote.python_func
+                told = {"champion_version": "", "has_champion": "no"}
+                promotion(**artifacts_of(done, promotion), **sections_of(done, promotion), **told)
+        assert parent().info.status == "FINISHED"
+        assert parent().data.params["promotion.cutoff"] == "5"
 
 
 def test_a_version_that_holds_its_bundle_alone_cannot_be_refreshed_nor_one_that_is_not_there(

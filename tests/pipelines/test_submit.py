@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pipelines import kubeflow
 from pipelines.cli import invoke
 from pipelines.compile import compile_pipeline, compiled, version_of
-from pipelines.placement import EXIT_HANDLER
+from pipelines.placement import EXIT_HANDLER, PROMOTION
 from pipelines.remote_inputs import Inputs
 from pipelines.submit import check_image
 from pipelines.training_run import pipeline_arguments
@@ -124,8 +124,12 @@ def test_refresh_asks_for_what_encodes_and_for_nothing_that_trains(
     for setting in ("cluster.training_num_cpus=9", "cluster.workspace_gib=5", "cluster.parallel_trials=2"):
         assert submit("refresh", "--set", setting) == 2
         assert f"{setting.partition('=')[0]} plays no part in a refresh" in complaint(capsys)
+    raised = (
+        f"cluster.{key}_gib={value}" for key, value in (("shared_memory", 10), ("encoding_memory", 16), ("training_memory", 16))
+    )
+    assert submit("refresh", *(part for setting in raised for part in ("--set", setting))) == 0, "the three must fit each other"
     assert submit("refresh", "--set", "cluster.encoding_accelerators=1", "--set", "runtime.device=cuda") == 0
-    assert json.loads(backend.runs[0]["runtime_config"]["parameters"]["runtime"])["device"] == "cuda"
+    assert json.loads(backend.runs[-1]["runtime_config"]["parameters"]["runtime"])["device"] == "cuda"
 
 
 def test_recurring_refresh_takes_the_digests_of_its_inputs_itself(
@@ -247,12 +251,9 @@ def task(name: str, state: str, message: str | None = None) -> dict[str, Any]:
 
 def test_waiting_follows_the_tasks_to_a_good_end(submit: Submit, backend: Backend, capsys: pytest.CaptureFixture[str]) -> None:
     backend.states = ["PENDING", "RUNNING", "SUCCEEDED"]
-    backend.tasks = [
-        task("root", "RUNNING"),
-        task(EXIT_HANDLER, "RUNNING"),
-        task("prepare-data-driver", "SUCCEEDED"),
-        task("prepare-data", "SUCCEEDED"),
-    ]
+    groups = ("root", "exit-handler-1", EXIT_HANDLER, "for-loop-2", "iteration-item-0", "condition-2", PROMOTION, "executor(0)")
+    backend.tasks = [task(name, "RUNNING") for name in groups]
+    backend.tasks += [task("prepare-data-driver", "SUCCEEDED"), task("prepare-data", "SUCCEEDED")]
     assert submit("training", "--wait") == 0
     assert capsys.readouterr().out.splitlines()[-1] == "prepare-data: succeeded"
 
@@ -264,6 +265,7 @@ def test_waiting_names_the_task_that_failed(
     backend.tasks = [
         task("root", "FAILED"),
         task(EXIT_HANDLER, "FAILED"),
+        task("exit-handler-1.onExit", "FAILED"),
         task("prepare-data", "SUCCEEDED"),
         task("pretrain", "FAILED", "OOMKilled"),
         task("executor", "FAILED", "exit code 137"),
@@ -330,6 +332,11 @@ def test_host_that_is_not_there_is_one_sentence_at_once(
 @pytest.mark.parametrize(
     ("more", "words"),
     [
+        (["--set", "beam.num_workers=9"], ("beam.num_workers (9)", "cluster.data_num_cpus (2)")),
+        (
+            ["--set", "runtime.num_threads=9", "--set", "cluster.training_num_cpus=9"],
+            ("runtime.num_threads (9)", "cluster.encoding_num_cpus (2)"),
+        ),
         (["--set", "runtime.num_threads=9"], ("runtime.num_threads (9)", "cluster.training_num_cpus (2)")),
         (["--set", "runtime.device=cuda"], ("runtime.device is cuda", "cluster.training_accelerators")),
         (["--set", "runtime.launcher=trainjob"], ("cluster.workspace_gib is 0", "ReadWriteMany")),
