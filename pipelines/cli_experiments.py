@@ -80,7 +80,7 @@ def sweep(
         typer.Option(
             "--axis",
             metavar="SECTION.KEY=VALUE,VALUE,...",
-            help="Setting to move, one at a time around the preset. Repeatable. "
+            help="Setting to move, one at a time around the preset; an axis where it has two values or more. Repeatable. "
             "[default: the weights of the paper's Fig. 3; none where there is a --setting]",
         ),
     ] = None,

@@ -178,6 +178,7 @@ def _make_row(setting: str, trained: _Trained) -> Row:
         if len(seeds) > 1:
             deviation[name] = float(trained.values(setting, seeds, name).mean(axis=1).std(ddof=1))
     seconds = sum(sum(e.seconds.values()) for e in of.values()) / len(of)
+    ratios = [ratio for e in of.values() if (ratio := e.synthetic_ratio_seen) is not None]
     diagnosed = {seed: e.diagnosis for seed, e in of.items() if e.diagnosis != Diagnosis()}
     return Row(
         setting=setting,
@@ -185,13 +186,17 @@ def _make_row(setting: str, trained: _Trained) -> Row:
         measures=measures,
         deviation=deviation,
         seconds=round(seconds, 1),
+        synthetic_ratio_seen=round(sum(ratios) / len(ratios), 1) if len(ratios) == len(of) else None,
         diagnosis=mean_diagnosis(list(diagnosed.values())),
         diagnosed_seeds=tuple(diagnosed),
     )
 
 
 def _find_axes(baseline: str, trained: _Trained) -> dict[str, dict[str, str]]:
-    """Return the setting of each value by key, of those that have the baseline's variant and one override."""
+    """Return the setting of each value by key, of those that have the baseline's variant and one override.
+
+    A key that was moved to one value only is no axis: alone it would be a family of its own, as if nothing else had been asked.
+    """
     variant = next(iter(trained.by_setting[baseline].values())).trial.variant
     axes: dict[str, dict[str, str]] = {}
     for setting, of in trained.by_setting.items():
@@ -199,7 +204,7 @@ def _find_axes(baseline: str, trained: _Trained) -> dict[str, dict[str, str]]:
         if trial.variant == variant and len(trial.overrides) == 1:
             key, _, value = trial.overrides[0].partition("=")
             axes.setdefault(key, {})[value] = setting
-    return axes
+    return {key: values for key, values in axes.items() if len(values) > 1}
 
 
 def _sweep_axis(key: str, setting: dict[str, str], baseline: str, trained: _Trained) -> Axis:

@@ -36,6 +36,28 @@ def make_details(experiment: Experiment) -> list[Table]:
             "bootstrap interval over queries and, where there is a gain over the text index, the share of it that is lost.",
         ),
         _table(
+            "Exclusive matches: pairs of query and clicked item in the first 50 of one index alone",
+            ("index", *names),
+            experiment,
+            lambda row: _exclusive(row, slices),
+            f"{_SEEDS} In brackets the share of all pairs.",
+        ),
+        _table(
+            "Other views of the routed search",
+            ("view", *names),
+            experiment,
+            lambda row: _views(row, slices),
+            f"{_SEEDS} By traffic: each query counts as often as it was asked. Judged: on grades that nothing was trained on. "
+            "Attainable: R@50 of a ranking by those grades, which a model can pass only by what the log knows beside them.",
+        ),
+        _table(
+            "Gate: AUC of P(q) for the queries that the multimodal index serves better",
+            ("AUC",),
+            experiment,
+            _gate,
+            f"{_SEEDS} With the 95% bootstrap interval over queries; .5 is chance.",
+        ),
+        _table(
             "Approximate search: share of the exact top 50 that is found",
             _MODALITIES,
             experiment,
@@ -75,6 +97,29 @@ def _reliance(row: Row, slices: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
             told = [f", {100 * share[name].value:.0f}%" if name in share else "" for name in slices]
             lost = [points(loss[name]) if name in loss else NONE for name in slices]
             yield kind, system, *(words + more for words, more in zip(lost, told, strict=True))
+
+
+def _exclusive(row: Row, slices: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for index, count in (("multimodal", "num_multimodal_only"), ("text", "num_text_only")):
+        if row.diagnosis.exclusive:
+            of_slices = (row.diagnosis.exclusive.get(name) for name in slices)
+            yield index, *(NONE if of is None else f"{of[count]:.0f} ({of[count] / of['num_pairs']:.1%})" for of in of_slices)
+
+
+def _views(row: Row, slices: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    found = row.diagnosis
+    for view, by_slice in (
+        ("R@50 by traffic", found.traffic),
+        ("nDCG@10, judged", found.judged),
+        ("R@50 attainable", found.attainable),
+    ):
+        if by_slice:
+            yield view, *_values(by_slice, slices)
+
+
+def _gate(row: Row) -> Iterator[tuple[str, ...]]:
+    for auc in row.diagnosis.gate_auc.values():
+        yield (f"{auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]",)
 
 
 def _ann(row: Row) -> Iterator[tuple[str, ...]]:

@@ -77,7 +77,7 @@ class Evidence(Record):
         versions: Of this program and the libraries that compute.
         hardware: In words.
         seconds: Of each stage, in the process that finished it.
-        training: Summary figures of ``pretrain`` and ``finetune``.
+        training: Summary figures of ``pretrain`` and ``finetune``, and the number of training queries (``data``).
         metrics: ``{slice: {"num_queries": n, measure: {"value", "low", "high"}}}`` of the routed search.
         queries: Digest of the ``Queries``.
         values: R@50 by query.
@@ -100,6 +100,13 @@ class Evidence(Record):
     queries: str
     values: tuple[float, ...]
     diagnosis: Diagnosis = Diagnosis()
+
+    @property
+    def synthetic_ratio_seen(self) -> float | None:
+        """Distinct synthetic pairs that pre-training has seen, a training query; None in files of earlier versions."""
+        seen = self.training.get("pretrain", {}).get("num_distinct_synthetic_pairs_seen")
+        num_queries = self.training.get("data", {}).get("num_train_queries")
+        return None if seen is None or not num_queries else float(seen / num_queries)
 
 
 def gather_queries(evaluation: Artifact) -> Queries:

@@ -45,6 +45,7 @@ class Row(Record):
         measures: Mean over the seeds by slice and measure; with an interval (of R@50, over queries) where it is known.
         deviation: Standard deviation of R@50 between seeds by slice; empty for one seed.
         seconds: Mean time of a trial in all stages.
+        synthetic_ratio_seen: Distinct synthetic pairs that pre-training has seen, a training query; None where files do not say.
         diagnosis: Means over ``diagnosed_seeds`` of what stands beside the routed search.
         diagnosed_seeds: Seeds whose files have it: those of earlier versions do not.
     """
@@ -54,6 +55,7 @@ class Row(Record):
     measures: dict[str, dict[str, Cell]]
     deviation: dict[str, float]
     seconds: float
+    synthetic_ratio_seen: float | None
     diagnosis: Diagnosis
     diagnosed_seeds: tuple[int, ...]
 

@@ -88,15 +88,17 @@ def _recall(experiment: Experiment) -> Table:
             row.setting,
             ", ".join(map(str, row.seeds)),
             *(_value(row, MEASURE, name) for name in slices),
+            NONE if row.synthetic_ratio_seen is None else f"{row.synthetic_ratio_seen:.1f}",
             f"{row.seconds / 60:.1f}" if row.seconds else NONE,
         )
         for row in experiment.rows
     ]
     note = (
         "Means over queries and seeds, with the 95% bootstrap interval over queries and, after ±, the standard deviation "
-        "between seeds in points. Minutes: all stages of a training, prepared data aside."
+        "between seeds in points. Synthetic: distinct synthetic pairs that pre-training has seen, a training query. Minutes: all "
+        "stages of a training, prepared data aside."
     )
-    return Table(MEASURE, ("", "seeds", *(SLICE_NAMES[name] for name in slices), "minutes"), tuple(rows), note)
+    return Table(MEASURE, ("", "seeds", *(SLICE_NAMES[name] for name in slices), "synthetic", "minutes"), tuple(rows), note)
 
 
 def _precision(experiment: Experiment) -> Table:

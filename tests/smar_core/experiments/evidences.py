@@ -31,8 +31,16 @@ def make_scores(value: float) -> dict[str, Any]:
             "threshold": 0.4,
             "policies": {policy: by_slice(value) for policy in ("always_text", "routed")},
             "differences": {"routed - always_text": by_slice(0.05)},
+            "utility": {"auc": cell(0.6), "num_equal": 1},
         },
         "reliance": {"shuffled": {"loss": of_systems, "share_of_gain_lost": {"model": share}}, "blank": {"loss": of_systems}},
+        "exclusive": {
+            "overall": {"num_pairs": 8, "num_multimodal_only": 2, "num_text_only": 1, "num_both": 3},
+            "category:Shoes": {"num_pairs": 1},
+        },
+        "judged": {"model": {"overall": {"nDCG@10": cell(0.85)}}},
+        "traffic": {"model": by_slice(0.75)},
+        "attainable": {"cutoff": 50, "slices": {"overall": {"attainable": cell(0.78), "num_queries": 4}}},
         "ann": {"model": by_slice(value), "text": {"recall@50": cell(0.9876)}},
     }
 
@@ -60,7 +68,10 @@ def make_evidence(
         "versions": {"smar": "1"},
         "hardware": "a machine",
         "seconds": {"pretrain": 60.0, "evaluate": 30.0},
-        "training": {"pretrain": {"best_step": 3}},
+        "training": {
+            "pretrain": {"best_step": 3, "num_distinct_synthetic_pairs_seen": 50},
+            "data": {"num_train_queries": 20},
+        },
         "metrics": metrics,
         "queries": QUERIES.digest,
         "values": tuple(values),

@@ -132,21 +132,28 @@ def test_slices_that_nothing_is_compared_on_may_differ() -> None:
 
 
 def test_settings_beside_the_axes_of_a_sweep_are_compared_with_the_baseline() -> None:
-    settings = [(), ("loss.alpha=2",), ("loss.alpha=2", "loss.beta=2")]
+    """One option alone is no axis either: it would be a family of its own, and its p uncorrected."""
+    values = (("loss.alpha=2",), ("loss.alpha=0.5",), ("loss.beta=2",), ("loss.alpha=2", "loss.beta=2"))
+    settings = [(), *values]
     trials = [Trial(variant="smar", overrides=overrides) for overrides in settings] + [Trial(variant="smar-nc")]
-    evidences = [make_evidence(trial, (0.5, 0.5, 0.0, number / 4), settings=SMALL) for number, trial in enumerate(trials)]
+    evidences = [make_evidence(trial, (0.5, 0.5, 0.0, number / 8), settings=SMALL) for number, trial in enumerate(trials)]
     experiment = compare_trials("sweep", "smar", evidences, {QUERIES.digest: QUERIES})
-    assert [(axis.key, axis.values) for axis in experiment.axes] == [("loss.alpha", ("1", "2"))]
-    found = {d.setting: d.difference.value for d in experiment.differences if d.slice == "overall"}
-    assert found == {"smar,loss.alpha=2,loss.beta=2": 0.125, "smar-nc": 0.1875}
+    assert [(axis.key, axis.values) for axis in experiment.axes] == [("loss.alpha", ("0.5", "1", "2"))]
+    found = {d.setting: d for d in experiment.differences if d.slice == "overall"}
+    assert {setting: d.difference.value for setting, d in found.items()} == {
+        "smar,loss.beta=2": 0.09375,
+        "smar,loss.alpha=2,loss.beta=2": 0.125,
+        "smar-nc": 0.15625,
+    }
+    assert all(d.holm_p_value == min(1.0, 3 * min(e.p_value for e in found.values())) for d in found.values())
 
 
 def test_axis_of_a_list_names_the_presets_own_as_it_would_be_written() -> None:
-    overrides = [(), ("loss.matryoshka_dims=[16]",)]
+    overrides = [(), ("loss.matryoshka_dims=[16]",), ("loss.matryoshka_dims=[8]",)]
     trials = [Trial(variant="smar", overrides=of) for of in overrides]
     evidences = [make_evidence(trial, (0.5,) * 4, settings=SMALL) for trial in trials]
     (axis,) = compare_trials("sweep", "smar", evidences, {QUERIES.digest: QUERIES}).axes
-    assert (axis.own, axis.values) == ("[]", ("[16]", "[]"))
+    assert (axis.own, axis.values) == ("[]", ("[16]", "[8]", "[]"))
 
 
 def test_baseline_must_be_there() -> None:

@@ -40,6 +40,7 @@ def test_what_is_kept_is_r50_of_the_compared_slices() -> None:
     assert found.loss["blank"]["multimodal"]["not_fashion"].value == 0.05
     assert set(found.share_of_gain_lost["shuffled"]["model"]) == {"overall", "fashion"}  # None where the gain may be nothing
     assert list(found.ann) == ["text"]
+    assert found.exclusive == {"overall": {"num_pairs": 8, "num_multimodal_only": 2, "num_text_only": 1}}
 
 
 def test_model_without_any_of_it_has_an_empty_one() -> None:
@@ -67,7 +68,7 @@ def test_seeds_of_earlier_versions_do_not_count(diagnosed: Experiment) -> None:
 
 
 def test_tables_have_rows_of_what_a_setting_has(diagnosed: Experiment) -> None:
-    systems, routings, reliance, ann = make_details(diagnosed)
+    systems, routings, reliance, exclusive, views, gate, ann = make_details(diagnosed)
     assert systems.rows == (
         ("smar", "1, 2", "text_only", "0.400", "0.410", "0.420"),
         ("smar", "1, 2", "multimodal", "0.500", "0.510", "0.520"),
@@ -78,6 +79,14 @@ def test_tables_have_rows_of_what_a_setting_has(diagnosed: Experiment) -> None:
         (kind, system) for kind in ("shuffled", "blank") for system in ("model", "multimodal")
     ]
     assert reliance.rows[0][4].endswith("], 80%") and not reliance.rows[0][6].endswith("%")
+    none = "\N{EN DASH}"
+    assert [row[2:] for row in exclusive.rows] == [("multimodal", "2 (25.0%)", none, none), ("text", "1 (12.5%)", none, none)]
+    assert [row[2:] for row in views.rows] == [
+        ("R@50 by traffic", "0.750", "0.760", "0.770"),
+        ("nDCG@10, judged", "0.850", none, none),
+        ("R@50 attainable", "0.780", none, none),
+    ]
+    assert gate.rows == (("smar", "1, 2", "0.600 [0.500, 0.700]"),)
     assert ann.rows == (("smar", "1, 2", "0.9876", *2 * "\N{EN DASH}"), ("dpsr", "1", "0.9876", *2 * "\N{EN DASH}"))
 
 
@@ -89,5 +98,5 @@ def test_tables_without_a_row_are_left_out() -> None:
 def test_page_and_markdown_fold_them(diagnosed: Experiment) -> None:
     page, text = render_page(diagnosed), as_markdown(diagnosed)
     for told in (page, text):
-        assert told.count("<details>") == told.count("</details>") == len(make_details(diagnosed)) == 4
+        assert told.count("<details>") == told.count("</details>") == len(make_details(diagnosed)) == 7
         assert told.index("<details>") > told.index(make_tables(diagnosed)[-1].note)

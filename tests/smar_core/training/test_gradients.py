@@ -100,8 +100,29 @@ def test_dropout_is_the_same_in_both_passes(workbench, batch) -> None:
     assert _gradients(workbench, batch, model, objective, 2, seed=6)[0] != loss
 
 
+def test_repeated_items_change_nothing(workbench, batch, assert_same_gradients) -> None:
+    """An item that serves several pairs is encoded once, and gives each of them the loss that it has alone."""
+    twice = np.r_[[0], np.arange(batch.num_pairs), [batch.num_pairs - 1]]  # the first true pair and the last synthetic one
+    grouped = Batch(
+        np.r_[batch.true_query[:1], batch.true_query],
+        np.r_[batch.synthetic_query, batch.synthetic_query[-1:]],
+        batch.item,
+        batch.positive[twice],
+    )
+    # L_i is a mean over fewer pairs, those with a picture.
+    model, objective = workbench.model(), PretrainingObjective(LossConfig(beta=0.0))
+    whole, whole_gradients = _gradients(workbench, grouped, model, objective, None)
+    alone = [_gradients(workbench, grouped.pairs(slice(n, n + 1)), model, objective, None) for n in range(grouped.num_pairs)]
+    assert whole == pytest.approx(np.mean([loss for loss, _ in alone]), rel=1e-5)
+    mean = {
+        name: None if gradient is None else torch.stack([of[name] for _, of in alone]).mean(0)
+        for name, gradient in whole_gradients.items()
+    }
+    assert_same_gradients(whole_gradients, mean)
+
+
 def test_order_of_the_pairs_changes_nothing(workbench, batch, assert_same_gradients) -> None:
-    """Nor does the order of the items, nor that an item serves several pairs."""
+    """Nor does the order of the items."""
     pair, item = (
         np.random.default_rng(0).permutation(len(batch.true_query)),
         np.random.default_rng(1).permutation(len(batch.item)),
