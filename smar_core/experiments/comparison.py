@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from smar_core.errors import UserError
 from smar_core.evaluation.bootstrap import Interval, percentile_interval, resample_means
-from smar_core.evaluation.significance import holm, paired_comparison_of_seeds
+from smar_core.evaluation.significance import holm, interval_over_seeds, paired_comparison_of_seeds
 from smar_core.experiments.diagnosis import Diagnosis, mean_diagnosis
 from smar_core.experiments.evidence import Evidence, Queries
 from smar_core.experiments.findings import MEASURES, Axis, Choice, Difference, Experiment, Row
@@ -61,6 +61,7 @@ class _Trained:
             of_seeds = paired_comparison_of_seeds(
                 value_SQ, baseline_SQ, num_samples=NUM_SAMPLES, confidence=CONFIDENCE, seed=SEED
             )
+            over_seeds = interval_over_seeds(value_SQ, baseline_SQ, num_samples=NUM_SAMPLES, confidence=CONFIDENCE, seed=SEED)
             comparison = of_seeds.comparison
             found.append(
                 Difference(
@@ -70,6 +71,7 @@ class _Trained:
                     num_queries=value_SQ.shape[1],
                     seeds=seeds,
                     difference=Cell.of(comparison.difference),
+                    over_seeds=None if over_seeds is None else Cell.of(over_seeds),
                     relative=None if comparison.relative is None else Cell.of(comparison.relative),
                     p_value=comparison.p_value,
                     holm_p_value=comparison.p_value,

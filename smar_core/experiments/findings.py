@@ -17,6 +17,7 @@ class Difference(Record):
         num_queries: Queries of the slice.
         seeds: Seeds that both were trained with.
         difference: With its paired interval over queries.
+        over_seeds: The same with an interval over queries and trainings; None for one seed.
         relative: The same in percent of the baseline's mean; None where that is 0.
         p_value: Of the paired randomisation test.
         holm_p_value: Corrected for the family it was asked in.
@@ -29,6 +30,7 @@ class Difference(Record):
     num_queries: int
     seeds: tuple[int, ...]
     difference: Cell
+    over_seeds: Cell | None
     relative: Cell | None
     p_value: float
     holm_p_value: float

@@ -126,11 +126,15 @@ def _differences(title: str, differences: Sequence[Difference], family: str) -> 
     rows = []
     for setting in settings:
         seeds = known[setting, slices[0]].seeds
-        cells = [f"{points(d.difference)}, {probability(d.holm_p_value)}" for d in (known[setting, name] for name in slices)]
-        rows.append((setting, str(len(seeds)), *cells))
+        of_slices = [known[setting, name] for name in slices]
+        rows.append((setting, str(len(seeds)), *(f"{points(d.difference)}, {probability(d.holm_p_value)}" for d in of_slices)))
+        if len(seeds) > 1:
+            rows.append(("over trainings too", "", *(NONE if d.over_seeds is None else points(d.over_seeds) for d in of_slices)))
     note = (
         f"Mean over common seeds, with the paired 95% bootstrap interval over queries and the paired randomisation test. {family}"
     )
+    if any(difference.over_seeds is not None for difference in differences):
+        note += " Over trainings too: the interval with the seeds resampled beside the queries."
     return Table(title, ("", "seeds", *(SLICE_NAMES[name] for name in slices)), tuple(rows), note)
 
 

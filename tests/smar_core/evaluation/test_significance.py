@@ -10,6 +10,7 @@ from smar_core.evaluation.significance import (
     NUM_FLIPS,
     flip_means,
     holm,
+    interval_over_seeds,
     paired_comparison,
     paired_comparison_of_seeds,
     share_as_extreme,
@@ -86,6 +87,33 @@ def test_seeds_are_averaged_by_query_and_their_spread_is_apart() -> None:
     assert found.comparison == paired_comparison(np.array([0.375, 0.625, 0.875]), baseline[0], **SETTINGS)
     assert found.deviation == pytest.approx(np.std([7 / 12, 8 / 12], ddof=1))
     assert found.baseline_deviation is None
+
+
+def test_interval_over_seeds_has_the_spread_of_the_trainings_in_it() -> None:
+    """Queries all alike: what is left is the spread between the trainings, as far as resampling S of them can know it."""
+    rng = np.random.default_rng(0)
+    value_SQ = np.repeat(rng.normal(0.75, 0.02, size=(8, 1)), 40, axis=1)
+    baseline_TQ = np.repeat(rng.normal(0.70, 0.01, size=(5, 1)), 40, axis=1)
+    found = interval_over_seeds(value_SQ, baseline_TQ, num_samples=4000, confidence=0.95, seed=0)
+    assert found is not None
+    assert found.value == pytest.approx(value_SQ.mean() - baseline_TQ.mean())
+    error = np.sqrt(value_SQ[:, 0].var() / 8 + baseline_TQ[:, 0].var() / 5)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+
+def test_interval_over_seeds_of_equal_trainings_is_that_over_queries() -> None:
+    rng = np.random.default_rng(1)
+    value_Q, baseline_Q = rng.random(300), rng.random(300)
+    found = interval_over_seeds(np.stack([value_Q] * 3), np.stack([baseline_Q] * 2), **SETTINGS)
+    of_queries = paired_comparison(value_Q, baseline_Q, **SETTINGS).difference
+    assert found is not None
+    assert (found.value, found.low, found.high) == pytest.approx((of_queries.value, of_queries.low, of_queries.high))
+
+
+def test_one_training_tells_nothing_of_others() -> None:
+    values = np.ones((1, 4))
+    assert interval_over_seeds(values, np.zeros((3, 4)), **SETTINGS) is None
+    assert interval_over_seeds(np.zeros((3, 4)), values, **SETTINGS) is None
 
 
 def test_holm_by_hand() -> None:
