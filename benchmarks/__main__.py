@@ -7,6 +7,8 @@
 | ``grouping`` | the cost of a pair by the number of queries that share an item |
 | ``rivals`` | pairs and items a second against other libraries, in turns; needs ``benchmarks/requirements.txt`` |
 
+What a gate on query and item would find is no matter of speed: ``python -m benchmarks.pair_gate``.
+
 By default on the demo shop with the preset ``small``, in about two minutes each on two cores. Compare figures of one machine
 only, with nothing else running on it.
 """
