@@ -11,8 +11,8 @@ It is taught on the clicks of the training days, in two ways:
 Everything is measured on the validation days, no header is fitted to them, and the test days are not looked at. (The run itself
 chose its checkpoint, and its gate's calibration and threshold, on the validation days.) The towers were trained on the training
 clicks, so the header sees both rankings better than they are for new queries. Searches are exact. Three seeds of preset ``small``
-take 40 s on a core. The header's settings are the first ones tried; with 1,200 steps, seed 0, either teaching finds less (.7676 and
-.7623 for .7694 and .7646).
+take 40 s on a core. The settings of the header are the first ones tried; with 1,200 steps and seed 0 either teaching finds less
+(.7676 and .7623 for .7694 and .7646).
 Left out: a search for better settings of the header, and a P that reads the two scores as well.
 
 Shapes: T towers (S_t, S_m), Q queries, N items, P training pairs, C candidates, B pairs of a batch, D embed_dim, F = 2 D,
