@@ -94,7 +94,8 @@ class PairHeader(nn.Module):
 
     def forward(self, query_BD: Tensor, item_NF: Tensor, row_BC: Tensor) -> Tensor:
         """Return P [B, C] in 0..1 of rows of the catalogue; in empty places it means nothing."""
-        query_BR1, item_BCR = self.query(query_BD).unsqueeze(2), self.item(item_NF)[row_BC]
+        # Unlike indexing, embedding adds up the gradient of a row in the same order with any number of threads.
+        query_BR1, item_BCR = self.query(query_BD).unsqueeze(2), F.embedding(row_BC.clamp_min(0), self.item(item_NF))
         return torch.sigmoid((item_BCR @ query_BR1).squeeze(2) + self.bias)
 
 

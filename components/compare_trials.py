@@ -31,7 +31,8 @@ def compare_trials(
     import shutil
     from pathlib import Path
 
-    from components.experiment import compare, surroundings_of_task
+    from components.experiment import compare
+    from components.task import surroundings_of_task
 
     paths = [Path(trial.path) for trial in trials]
     compare(paths, kind, baseline, results, recorded, Path(experiment.path), surroundings_of_task())

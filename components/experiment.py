@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from components.record import STAGE_OUTPUTS, find_origins
-from components.side import SideFiles, begin_trial, die_with_starter, end_trial
+from components.side import SideFiles, begin_trial, end_trial
 from components.stage import ARTIFACT_KINDS, SECONDS
 from components.surroundings import Surroundings
+from components.task import open_task, surroundings_of_task
 from smar_core.artifact import Artifact, create_artifact, open_artifact, write_json
 from smar_core.config import PipelineConfig
 from smar_core.digest import digest_json
@@ -53,14 +54,6 @@ def parse_trial(variant: str, overrides: str, seed: str) -> Trial:
             f"a trial of variant {variant!r}, overrides {overrides!r} and seed {seed!r} cannot be read",
             'write for example {"variant": "smar", "overrides": "[\\"loss.alpha=0.5\\"]", "seed": "0"}',
         ) from None
-
-
-def surroundings_of_task() -> Surroundings:
-    """Return where this process runs, and let it die with whoever started the pipeline."""
-    around = Surroundings.read()
-    if around.side is not None:
-        die_with_starter(around.side)
-    return around
 
 
 def configure_trial(preset: str, settings: str, trial: Trial, *, is_trial: bool) -> dict[str, str]:
@@ -112,10 +105,7 @@ def record(
         output: Place of the artifact of kind ``trial``.
         results: Folder that the evidence is kept in too; "" for none.
     """
-    around = surroundings_of_task()
-    side = SideFiles(around.side, NAME_OF_RECORD)
-    side.started()
-    try:
+    with open_task(NAME_OF_RECORD) as task:
         opened = {n: open_artifact(Path(a.path), ARTIFACT_KINDS[n], verify=False) for n, a in artifacts.items()}
         shared = tuple(json.loads(settings))
         config = trial.configure(preset, shared)
@@ -149,14 +139,11 @@ def record(
             queries.write(folder / QUERIES)
         if results:
             write_evidence(Path(results), evidence, queries)
-        if around.tracking_uri is not None:
-            _track(around, evidence, opened, files, config)
-        side.finished(0.0, {}, {"trial": str(output)})
-    except BaseException as error:
-        side.failed(error)
-        raise
-    if around.side is not None:
-        end_trial(around.side)
+        if task.around.tracking_uri is not None:
+            _track(task.around, evidence, opened, files, config)
+        task.outputs["trial"] = str(output)
+    if task.around.side is not None:
+        end_trial(task.around.side)
 
 
 def compare(
@@ -173,9 +160,7 @@ def compare(
         output: Place of the artifact.
         around: Where this runs.
     """
-    side = SideFiles(around.side, NAME_OF_COMPARISON)
-    side.started()
-    try:
+    with open_task(NAME_OF_COMPARISON, around) as task:
         made = [open_artifact(path, "trial") for path in trials]
         read, queries = read_recorded(Path(results), json.loads(recorded))
         evidences = [*(Evidence.read(artifact.path / EVIDENCE) for artifact in made), *read]
@@ -189,11 +174,8 @@ def compare(
             for evidence in read:
                 tracker.record_trial(evidence.trial.name, _parameters(evidence), _measures(evidence), is_read=True)
             tracker.end()
-        side.finished(0.0, {}, {"experiment": str(output)})
-        side.record({"experiment": str(output)})
-    except BaseException as error:
-        side.failed(error)
-        raise
+        task.outputs["experiment"] = str(output)
+        task.side.record({"experiment": str(output)})
 
 
 def _as_kind(word: str) -> Kind:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.side import SideFiles
 from components.stage import ARTIFACT_KINDS, digest_sections, parse_section
 from components.surroundings import Surroundings
+from components.task import open_task
 from smar_core.artifact import Artifact, open_artifact
 from smar_core.config import STAGE_SECTIONS, TrackingConfig
 
@@ -110,19 +110,13 @@ def record(artifacts: Mapping[str, Any], files: Mapping[str, str], sections: Map
         files: Digest of each input file, by name; "" where there is none.
         sections: Config sections as JSON, by name.
     """
-    around = Surroundings.read()
-    side = SideFiles(around.side, NAME)
-    try:
+    with open_task(NAME) as task:
         opened = {n: open_artifact(Path(a.path), ARTIFACT_KINDS[n], verify=False) for n, a in artifacts.items()}
         origins = find_origins({name: artifact.digest for name, artifact in opened.items()}, files, sections)
         tracked: dict[str, str] = {}
-        if around.tracking_uri is not None:
-            tracked = _track(around, opened, origins, files, sections)
-        described = describe_artifacts(opened, origins, TRAINING)
-        side.record({"artifacts": described, "mlflow": tracked})
-    except BaseException as error:
-        side.failed(error)
-        raise
+        if task.around.tracking_uri is not None:
+            tracked = _track(task.around, opened, origins, files, sections)
+        task.side.record({"artifacts": describe_artifacts(opened, origins, TRAINING), "mlflow": tracked})
 
 
 def _track(

@@ -6,17 +6,15 @@ unchanged champion leaves the stages below untouched.
 """
 
 import json
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.record import Graph, describe_artifacts, find_origins, link_cached
-from components.side import SideFiles, die_with_starter
 from components.stage import ARTIFACT_KINDS, parse_section
 from components.surroundings import Surroundings
+from components.task import open_task
 from smar_core.artifact import Artifact, open_artifact
 from smar_core.config import REFRESH_STAGE_SECTIONS, TrackingConfig
 from smar_core.data.sources import Sources, check_inputs
@@ -83,7 +81,7 @@ def digest_inputs(paths: Mapping[str, str], known: Mapping[str, str], column_map
     Raises:
         UserError: A file cannot be read.
     """
-    with _open_task(DIGEST):
+    with open_task(DIGEST):
         if all(known[name] for name, path in paths.items() if path):
             return dict(known)
         sources = Sources(paths["items"], paths["clicks"], paths["images"] or None, json.loads(column_map))
@@ -103,7 +101,7 @@ def find_versions(alias: str, tracking: str) -> Versions:
     """
     from components.tracking import CHAMPION, NEWEST
 
-    with _open_task(FIND) as task:
+    with open_task(FIND) as task:
         registry = _registry(open_tracker(task.around), tracking)
         champion = registry.find(CHAMPION)
         model = registry.find(NEWEST) if alias == CHAMPION and champion is None else registry.find(alias)
@@ -163,7 +161,7 @@ def record_refresh(
     """
     from components.tracking import flatten
 
-    with _open_task(RECORD) as task:
+    with open_task(RECORD) as task:
         opened = _open(artifacts)
         origins = find_origins({name: artifact.digest for name, artifact in opened.items()}, files, sections, REFRESH)
         decision = opened["decision"].read_json("decision.json")
@@ -197,7 +195,7 @@ def promote(artifacts: Mapping[str, Any], files: Mapping[str, str], tracking: st
     Raises:
         UserError: Another version has become the champion meanwhile.
     """
-    with _open_task(PROMOTE) as task:
+    with open_task(PROMOTE) as task:
         tracker = open_tracker(task.around)
         registry = _registry(tracker, tracking)
         version = tracker.register(_open(artifacts), files, registry.name, {}, None)
@@ -218,38 +216,6 @@ def open_tracker(around: Surroundings) -> "Tracker":
     if around.tracking_uri is None:
         raise UserError("a refresh takes its model from MLflow's registry, and no store is named", "set MLFLOW_TRACKING_URI")
     return Tracker.open(around)
-
-
-@dataclass
-class _Task:
-    """A task that is not a stage: nothing of it is cached.
-
-    Attributes:
-        around: Where it runs.
-        side: Its side files.
-        outputs: To be filled with what whoever started the run is told.
-    """
-
-    around: Surroundings
-    side: SideFiles
-    outputs: dict[str, str] = field(default_factory=dict)
-
-
-@contextmanager
-def _open_task(name: str) -> Iterator[_Task]:
-    """Say that a task has started, and how it ended."""
-    around = Surroundings.read()
-    task = _Task(around, SideFiles(around.side, name))
-    task.side.started()
-    if around.side is not None:
-        die_with_starter(around.side)
-    started = time.time()
-    try:
-        yield task
-        task.side.finished(time.time() - started, {}, task.outputs)
-    except BaseException as error:
-        task.side.failed(error)
-        raise
 
 
 def _registry(tracker: "Tracker", tracking: str) -> "ModelRegistry":

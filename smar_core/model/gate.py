@@ -5,7 +5,7 @@ not P(q), so the figures measured when the gate was trained are those of the exp
 query encoding, and an index for each representation.
 
 Item side: P(s) reads the item's pre-trained S_t and S_m when the gate is trained, and is kept for every item of the catalogue. An
-item is represented by S_m or S_t, in one index; a query is encoded once. Left out: P(q, s), which found less (docs/adr/0010).
+item is represented by S_m or S_t, in one index; a query is encoded once. Left out: P(q, s), which found no more (docs/adr/0010).
 Shapes: B rows, F features of a row, Q queries, N items, D embed_dim.
 """
 

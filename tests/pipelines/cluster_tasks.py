@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 from kfp import dsl
 from mlflow import MlflowClient
@@ -22,8 +23,12 @@ def as_on_a_cluster(uri: str, pipeline_run_id: str) -> Iterator[Callable[[], Run
             patch.delenv(name, raising=False)
         for name, value in ((TRACKING_URI, uri), (EXPERIMENT, "cluster"), (PIPELINE_RUN_ID, pipeline_run_id)):
             patch.setenv(name, value)
-        yield lambda: _parent(uri, pipeline_run_id)
-        end_run.python_func(run_name="in Kubeflow")
+        try:
+            yield lambda: _parent(uri, pipeline_run_id)
+            end_run.python_func(run_name="in Kubeflow")
+        finally:  # what registers a model leaves it behind, also in the environment
+            mlflow.set_tracking_uri(None)
+            mlflow.set_registry_uri(None)
 
 
 def artifacts_of(run: Mapping[str, Any], function: Callable[..., Any]) -> dict[str, dsl.Artifact]:

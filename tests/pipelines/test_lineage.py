@@ -103,13 +103,12 @@ def test_from_the_data_forward_to_the_model(client: MlflowClient, finished: Shop
 
 
 def test_registered_model_answers_queries(client: MlflowClient, finished: Shop) -> None:
-    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{finished.folder}/mlflow.db")
     try:
         model = mlflow.pyfunc.load_model("models:/smar@newest")
         (hits,) = model.predict(["red shirt"])
     finally:
-        mlflow.set_tracking_uri(before)
+        mlflow.set_tracking_uri(None)
     assert [hit["rank"] for hit in hits] == list(range(1, 11))
 
 
