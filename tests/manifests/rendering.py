@@ -1,7 +1,7 @@
 """The Kubernetes objects of ``manifests/``, as kustomize renders them.
 
 The rendered files are committed in ``manifests/rendered``, so that what a cluster gets is seen in a review, and so that these
-tests need no kustomize: ``test_rendered.py`` compares them where ``kubectl`` is at hand. Write them anew with
+tests need no kustomize: ``test_objects.py`` compares them where ``kubectl`` is at hand. Write them anew with
 ``python -m tests.manifests.rendering``.
 """
 
