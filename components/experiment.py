@@ -126,12 +126,12 @@ def record(
             training={
                 stage: gather_training(opened[name].read_json("training.json"))
                 for stage, name in (("pretrain", "pretrained"), ("finetune", "finetuned"))
-            }
-            | {"data": {"num_train_queries": opened["clicks"].read_json("statistics.json")["splits"]["train"]["num_queries"]}},
+            },
             metrics=gather_metrics(scores),
             queries=queries.digest,
             values=gather_values(opened["evaluation"]),
             diagnosis=gather_diagnosis(scores),
+            num_train_queries=opened["clicks"].read_json("statistics.json")["splits"]["train"]["num_queries"],
         )
         parents = {name: artifact.digest for name, artifact in opened.items()}
         with create_artifact(output, "trial", config_digest=evidence.config_digest, parents=parents) as folder:

@@ -141,7 +141,7 @@ def submit(
     inputs = Inputs(sources, judgments, parse_pairs(digests or [], "--digest", "INPUT=TEXT", "items=2026-11-21"))
     start = preset or ("study" if pipeline in experiments else "small")
     given = (*(settings or ()), *([f"cluster.image={image}"] if image is not None else ()))
-    cluster, others = split_settings(start, given)
+    cluster, others = split_settings(pipeline, start, given)
     checked = check_image(cluster.image)
     if pipeline == "training":
         arguments = plan_training(inputs, load_config(start, given, variant or "smar"))

@@ -185,8 +185,11 @@ def _compare_recorded(
     tracker.describe(_run_name(plan, plan.configure(recorded[0])), _shown_parameters(request), {})
     output = run.path / _EXPERIMENT_ARTIFACT
     names = json.dumps([trial.name for trial in recorded])
-    compare([], plan.kind, plan.baseline, str(results), names, output, around)
-    tracker.end()
+    try:
+        compare([], plan.kind, plan.baseline, str(results), names, output, around)
+    except BaseException as error:
+        tracker.abandon("FAILED", str(error))
+        raise
     return output
 
 

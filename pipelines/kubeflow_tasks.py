@@ -27,7 +27,7 @@ def task_states(run: Any) -> dict[str, str]:
     Args:
         run: What the API says of it.
     """
-    return {task.display_name: task.state for task in _tasks(run) if task.state and not task.display_name.endswith(_DRIVER)}
+    return {_task_name(task): task.state for task in _tasks(run) if task.state and not task.display_name.endswith(_DRIVER)}
 
 
 def describe_failure(run: Any) -> str:

@@ -32,10 +32,21 @@ _DIGEST_TAG = re.compile(r":[0-9a-f]{16}(-[a-z0-9-]+)?$")
 _RAISED_TOGETHER = "training_memory_gib"
 """Not refused where nothing trains: ``shared_memory_gib`` must be below it, whatever a pipeline does."""
 
-_UNREAD_BY_REFRESH = (
-    "parallel_trials",
-    *(key for key in ClusterConfig.model_fields if key.startswith(("training_", "workspace_")) and key != _RAISED_TOGETHER),
-)
+_UNREAD: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "training": (("parallel_trials",), "a single training"),
+    "refresh": (
+        (
+            "parallel_trials",
+            *(
+                key
+                for key in ClusterConfig.model_fields
+                if key.startswith(("training_", "workspace_")) and key != _RAISED_TOGETHER
+            ),
+        ),
+        "a refresh, which trains nothing",
+    ),
+}
+"""Keys of section ``cluster`` that nothing of a pipeline reads, and what the pipeline is called."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +83,6 @@ def plan_training(inputs: Inputs, config: PipelineConfig) -> dict[str, Any]:
         UserError: A setting cannot hold on a cluster, or an input cannot be used.
     """
     _check_training(config)
-    _check_read(config.cluster, ("parallel_trials",), "a single training")
     return dict(pipeline_arguments(inputs.sources, inputs.judgments, inputs.digests(), config))
 
 
@@ -119,14 +129,23 @@ def plan_refresh(
     return dict(refresh_arguments(inputs.sources, inputs.judgments, model, digests, config))
 
 
-def split_settings(preset: str, settings: tuple[str, ...]) -> tuple[ClusterConfig, tuple[str, ...]]:
+def split_settings(pipeline: str, preset: str, settings: tuple[str, ...]) -> tuple[ClusterConfig, tuple[str, ...]]:
     """Return the config section ``cluster`` that some settings make, and the settings of all other sections.
 
     Args:
+        pipeline: What they are for, one of ``pipelines.compile.PIPELINES``.
         preset: What they start from.
         settings: ``section.key=value`` each.
+
+    Raises:
+        UserError: One is of section ``cluster`` and nothing of the pipeline reads it, or it does not fit.
     """
     placing = tuple(setting for setting in settings if setting.strip().startswith("cluster."))
+    unread, what = _UNREAD.get(pipeline, ((), ""))
+    for setting in placing:
+        key = setting.partition("=")[0].strip()
+        if key.removeprefix("cluster.") in unread:
+            raise UserError(f"{key} plays no part in {what}", "leave it out")
     return load_config(preset, placing).cluster, tuple(setting for setting in settings if setting not in placing)
 
 
@@ -242,17 +261,10 @@ def _check_training(config: PipelineConfig) -> None:
 
 def _check_refresh(config: PipelineConfig) -> None:
     """Likewise for a refresh, whose tasks encode and never train."""
-    _check_read(config.cluster, _UNREAD_BY_REFRESH, "a refresh, which trains nothing")
     _check_threads(config, "encoding_num_cpus")
     _check_workers(config)
     _check_device(config, ("encoding_accelerators",))
     _check_tracking(config)
-
-
-def _check_read(cluster: ClusterConfig, unread: tuple[str, ...], what: str) -> None:
-    for key in unread:
-        if getattr(cluster, key) != ClusterConfig.model_fields[key].default:
-            raise UserError(f"cluster.{key} plays no part in {what}", "leave it out")
 
 
 def _check_threads(config: PipelineConfig, key: str) -> None:

@@ -185,7 +185,7 @@ class Tracker:
             artifacts: Every artifact of the pipeline run, by name.
             files: Digest of each input file, by name.
             settings: What ``flatten`` returned for the config sections.
-            scores: The content of metrics.json.
+            scores: The content of scores.json.
             model_name: Name of the registered model.
 
         Returns:

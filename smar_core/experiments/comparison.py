@@ -1,9 +1,10 @@
 """What trials say together: each setting against a baseline, and the best setting of each axis.
 
 Everything is worked out from the trials' files alone, so that it can be done again years later. A setting's value of a query is
-its mean over the seeds that both it and the baseline were trained with: a seed that only one of them has would compare two
-draws of luck. The interval is over queries; the spread between seeds stands beside it (``significance``). Holm's correction is
-over the settings of one table and slice, or the values of one axis and slice: the family of questions asked at once.
+its mean over the seeds that both it and the baseline were trained with, so that both had as many draws of luck, from the same
+data in the same order; the weights that they end with have no more in common for it. The interval is over queries; the spread
+between seeds stands beside it, and an interval over both (``significance``). Holm's correction is over the settings of one table
+and slice, or the values of one axis and slice: the family of questions asked at once.
 
 Shapes: S seeds, Q queries.
 """

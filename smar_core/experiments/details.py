@@ -1,6 +1,6 @@
 """Tables that are folded away: what stands beside the routed search of each setting (``diagnosis``).
 
-A table is left out where no trial has anything for it, and a setting where its trials have nothing.
+A table is left out where no setting has anything for it, and a setting where one of its trials has nothing.
 """
 
 from collections.abc import Callable, Iterator
@@ -118,7 +118,8 @@ def _views(row: Row, slices: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 
 def _gate(row: Row) -> Iterator[tuple[str, ...]]:
-    for auc in row.diagnosis.gate_auc.values():
+    auc = row.diagnosis.gate_auc
+    if auc is not None:
         yield (f"{auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]",)
 
 

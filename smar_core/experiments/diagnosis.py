@@ -39,7 +39,7 @@ class Diagnosis(Record):
         judged: nDCG@10 of the routed search on graded judgments, by slice.
         traffic: R@50 of the routed search, each query as often as it was asked, by slice.
         attainable: R@50 of a ranking by the graded judgments, by slice (``evaluation.attainable``).
-        gate_auc: How well P(q) tells the queries that the multimodal index serves better, under the key ``auc``.
+        gate_auc: How well P(q) tells the queries that the multimodal index serves better.
     """
 
     systems: dict[str, BySlice] = Field(default_factory=dict)
@@ -52,7 +52,7 @@ class Diagnosis(Record):
     judged: BySlice = Field(default_factory=dict)
     traffic: BySlice = Field(default_factory=dict)
     attainable: BySlice = Field(default_factory=dict)
-    gate_auc: BySlice = Field(default_factory=dict)
+    gate_auc: Cell | None = None
 
 
 def gather_diagnosis(scores: Mapping[str, Any]) -> Diagnosis:
@@ -88,12 +88,15 @@ def gather_diagnosis(scores: Mapping[str, Any]) -> Diagnosis:
         judged=_by_slice(scores.get("judged", {}).get("model", {}), JUDGED_MEASURE),
         traffic=_by_slice(scores.get("traffic", {}).get("model", {})),
         attainable={name: _cell(of["attainable"]) for name, of in attainable.items()},
-        gate_auc={} if auc is None else {"auc": _cell(auc)},
+        gate_auc=None if auc is None else _cell(auc),
     )
 
 
 def mean_diagnosis(diagnoses: Sequence[Diagnosis]) -> Diagnosis:
-    """Return the means over seeds of what all of them have; of no seed, nothing."""
+    """Return the means over seeds of what all of them have; of no seed, nothing.
+
+    So a file of an earlier version, which lacks a part, hides that part of its setting: it is to be made anew.
+    """
     if not diagnoses:
         return Diagnosis()
     return Diagnosis.model_validate({name: _mean([getattr(d, name) for d in diagnoses]) for name in Diagnosis.model_fields})
@@ -110,6 +113,8 @@ def _cell(parts: Mapping[str, float]) -> Cell:
 def _mean(trees: Sequence[Any]) -> Any:
     """Return the mean of cells and counts that stand at the same places of dicts."""
     first = trees[0]
+    if any(tree is None for tree in trees):
+        return None
     if isinstance(first, float):
         return round(sum(trees) / len(trees), DIGITS)
     if isinstance(first, Cell):

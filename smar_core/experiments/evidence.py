@@ -77,7 +77,8 @@ class Evidence(Record):
         versions: Of this program and the libraries that compute.
         hardware: In words.
         seconds: Of each stage, in the process that finished it.
-        training: Summary figures of ``pretrain`` and ``finetune``, and the number of training queries (``data``).
+        training: Summary figures of ``pretrain`` and ``finetune``.
+        num_train_queries: True queries that were trained on; None in files of earlier versions.
         metrics: ``{slice: {"num_queries": n, measure: {"value", "low", "high"}}}`` of the routed search.
         queries: Digest of the ``Queries``.
         values: R@50 by query.
@@ -100,13 +101,13 @@ class Evidence(Record):
     queries: str
     values: tuple[float, ...]
     diagnosis: Diagnosis = Diagnosis()
+    num_train_queries: int | None = None
 
     @property
     def synthetic_ratio_seen(self) -> float | None:
         """Distinct synthetic pairs that pre-training has seen, a training query; None in files of earlier versions."""
         seen = self.training.get("pretrain", {}).get("num_distinct_synthetic_pairs_seen")
-        num_queries = self.training.get("data", {}).get("num_train_queries")
-        return None if seen is None or not num_queries else float(seen / num_queries)
+        return None if seen is None or not self.num_train_queries else float(seen / self.num_train_queries)
 
 
 def gather_queries(evaluation: Artifact) -> Queries:

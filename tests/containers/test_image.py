@@ -33,7 +33,13 @@ for file in files:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.level == 0:
             names = [node.module]
-        missing |= {name: str(file) for name in names if find_spec(name.partition(".")[0]) is None}
+        for name in names:
+            try:
+                is_there = find_spec(name) is not None
+            except ModuleNotFoundError:
+                is_there = False
+            if not is_there:
+                missing[name] = str(file)
 print(json.dumps([len(files), missing]))
 """
 UNWANTED_LIBRARIES = {"pip", "setuptools", "pytest", "hypothesis", "mypy", "ruff", "matplotlib", "flask", "docker"}

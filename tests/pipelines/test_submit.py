@@ -124,6 +124,7 @@ def test_refresh_asks_for_what_encodes_and_for_nothing_that_trains(
     for setting in ("cluster.training_num_cpus=9", "cluster.workspace_gib=5", "cluster.parallel_trials=2"):
         assert submit("refresh", "--set", setting) == 2
         assert f"{setting.partition('=')[0]} plays no part in a refresh" in complaint(capsys)
+    assert submit("refresh", "--preset", "paper") == 0, "what a preset says of trainings is nobody's mistake"
     raised = (
         f"cluster.{key}_gib={value}" for key, value in (("shared_memory", 10), ("encoding_memory", 16), ("training_memory", 16))
     )
@@ -255,7 +256,9 @@ def test_waiting_follows_the_tasks_to_a_good_end(submit: Submit, backend: Backen
     backend.tasks = [task(name, "RUNNING") for name in groups]
     backend.tasks += [task("prepare-data-driver", "SUCCEEDED"), task("prepare-data", "SUCCEEDED")]
     assert submit("training", "--wait") == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "prepare-data: succeeded"
+    told = capsys.readouterr().out.splitlines()
+    assert told[-1] == "prepare-data: succeeded"
+    assert not [line for line in told if line.startswith(groups)], "a person knows tasks alone"
 
 
 def test_waiting_names_the_task_that_failed(

@@ -68,10 +68,8 @@ def make_evidence(
         "versions": {"smar": "1"},
         "hardware": "a machine",
         "seconds": {"pretrain": 60.0, "evaluate": 30.0},
-        "training": {
-            "pretrain": {"best_step": 3, "num_distinct_synthetic_pairs_seen": 50},
-            "data": {"num_train_queries": 20},
-        },
+        "training": {"pretrain": {"best_step": 3, "num_distinct_synthetic_pairs_seen": 50}},
+        "num_train_queries": 20,
         "metrics": metrics,
         "queries": QUERIES.digest,
         "values": tuple(values),
