@@ -30,7 +30,7 @@ class _Reader(html.parser.HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.asked += [value or "" for name, value in attrs if name in {"src", "href"}]
-        if tag not in {"meta", "link", "br"}:
+        if tag not in {"meta", "link", "br", "wbr"}:
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -157,6 +157,8 @@ def test_long_settings_and_bars_stay_within_their_places() -> None:
     chart = draw_differences([difference])
     assert chart is not None
     assert len(chart.rows[0][1]) <= LABEL_CHARACTERS and difference.setting in chart.points[0].tip
-    text = as_markdown(ablation().model_copy(update={"differences": (difference,)}))
+    experiment = ablation().model_copy(update={"differences": (difference,)})
+    assert "smar,<wbr>finetune.hard_negatives=64,<wbr>gate." in render_page(experiment)
+    text = as_markdown(experiment)
     (line,) = [line for line in text.splitlines() if "hard_negatives" in line]
     assert line.count("|") == 4
