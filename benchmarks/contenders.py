@@ -1,11 +1,12 @@
 """The programs that ``rivals`` compares, each as a function that works until it is told to stop, calling back after each step.
 
-Ours are the real stages. The others get towers of the same sizes, batches by the same sampler, token ids made beforehand and
-cut to the longest of the batch as ours are, and a bare loop (forward, their own loss, backward, clipped gradients, fused
-AdamW): nothing of their trainers or loaders, which would cost them more.
+Ours are the real stages. The others get towers of the same sizes, batches by the same sampler, of which they too encode each
+item once, token ids made beforehand and cut to the longest of the batch as ours are, and a bare loop (forward, their own loss,
+backward, clipped gradients, fused AdamW): nothing of their trainers or loaders, which would cost them more.
 Not equal, to our cost: ours draws false negatives out, logs, and seeds every step. To theirs: BERT has a norm after the
-embeddings' sum and none at the end, CLIP a class token beside its patches, causal text and, in open_clip, a loss in both
-directions over texts that always fill its context. Theirs computes on padding; ours does not, which is most of the difference.
+embeddings' sum and none at the end, and the Router's two sides have a table of token embeddings each where ours share one; CLIP
+has a class token beside its patches, causal text and, in open_clip, a loss in both directions over texts that always fill its
+context. Theirs computes on padding; ours does not, which is most of the difference.
 """
 
 import importlib
@@ -32,18 +33,20 @@ Contender = Callable[[Job, StepDone], None]
 
 @dataclass(frozen=True)
 class _Batch:
-    """A batch as the others take it: one item a pair.
+    """A batch as the others take it: B queries, N distinct items.
 
     Attributes:
-        query_ids_BL, query_mask_BL, item_ids_BL, item_mask_BL: Tokens.
-        pixels_BCHW: Pictures scaled to -1..1, None when they are not wanted.
+        query_ids_BL, query_mask_BL, item_ids_NL, item_mask_NL: Tokens.
+        pixels_NCHW: Pictures scaled to -1..1, None when they are not wanted.
+        positive_B: Place of each query's item among the items.
     """
 
     query_ids_BL: Tensor
     query_mask_BL: Tensor
-    item_ids_BL: Tensor
-    item_mask_BL: Tensor
-    pixels_BCHW: Tensor | None
+    item_ids_NL: Tensor
+    item_mask_NL: Tensor
+    pixels_NCHW: Tensor | None
+    positive_B: Tensor
 
 
 class _StepsOf:
@@ -79,10 +82,14 @@ def sentence_transformers_training(job: Job, step_done: StepDone) -> None:
     model = _router(job)
     loss = MultipleNegativesRankingLoss(model, scale=1 / job.config.loss.temperature)
 
+    def encode(task: str, ids_NL: Tensor, mask_NL: Tensor) -> Tensor:
+        found: Tensor = model({"input_ids": ids_NL, "attention_mask": mask_NL.long()}, task=task)["sentence_embedding"]
+        return found
+
     def loss_of(batch: _Batch) -> Tensor:
-        query = {"input_ids": batch.query_ids_BL, "attention_mask": batch.query_mask_BL.long(), "task": "query"}
-        item = {"input_ids": batch.item_ids_BL, "attention_mask": batch.item_mask_BL.long(), "task": "document"}
-        value: Tensor = loss([query, item], None)
+        query_BD = encode("query", batch.query_ids_BL, batch.query_mask_BL)
+        item_ND = encode("document", batch.item_ids_NL, batch.item_mask_NL)
+        value: Tensor = loss.compute_loss_from_embeddings([query_BD, item_ND[batch.positive_B]], None)
         return value
 
     _train(job, model, loss_of, step_done, with_pictures=False)
@@ -105,8 +112,8 @@ def clip_training(job: Job, step_done: StepDone) -> None:
 
     def loss_of(batch: _Batch) -> Tensor:
         query_BD = model.get_text_features(input_ids=batch.query_ids_BL, attention_mask=batch.query_mask_BL).pooler_output
-        item_BD = model.get_image_features(pixel_values=batch.pixels_BCHW).pooler_output
-        value: Tensor = loss.compute_loss_from_embeddings([query_BD, item_BD], None)
+        item_ND = model.get_image_features(pixel_values=batch.pixels_NCHW).pooler_output
+        value: Tensor = loss.compute_loss_from_embeddings([query_BD, item_ND[batch.positive_B]], None)
         return value
 
     _train(job, model, loss_of, step_done, with_pictures=True)
@@ -127,7 +134,8 @@ def open_clip_training(job: Job, step_done: StepDone) -> None:
     def loss_of(batch: _Batch) -> Tensor:
         ids_BL = nn.functional.pad(batch.query_ids_BL, (0, max_tokens - batch.query_ids_BL.shape[1]))
         query_BD = model.encode_text(ids_BL, normalize=True)
-        value: Tensor = loss(model.encode_image(batch.pixels_BCHW, normalize=True), query_BD, scale)
+        item_ND = model.encode_image(batch.pixels_NCHW, normalize=True)
+        value: Tensor = loss(item_ND[batch.positive_B], query_BD, scale)
         return value
 
     _train(job, model, loss_of, step_done, with_pictures=True)
@@ -277,11 +285,10 @@ def _batches(job: Job, with_pictures: bool) -> Iterator[_Batch]:
     sampler = PairSampler.of(data, config, synthetic_share=config.synthetic_share)
     for _ in itertools.count():
         batch = sampler.draw()
-        item = batch.item[batch.positive]
         query_ids = np.concatenate([data.true_ids[batch.true_query], data.synthetic_ids[batch.synthetic_query]])
-        pixels = _scaled(pictures.take(item)[0]) if with_pictures else None
-        (query_ids_BL, query_mask_BL), (item_ids_BL, item_mask_BL) = map(tokenizer.trim, (query_ids, data.item_ids[item]))
-        yield _Batch(query_ids_BL, query_mask_BL, item_ids_BL, item_mask_BL, pixels)
+        pixels = _scaled(pictures.take(batch.item)[0]) if with_pictures else None
+        query, item = tokenizer.trim(query_ids), tokenizer.trim(data.item_ids[batch.item])
+        yield _Batch(*query, *item, pixels, torch.from_numpy(batch.positive))
 
 
 def _scaled(pixels_NVHWC: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 Every contender lives in a process of its own, which waits while the others have their turn; the order turns round from one
 round to the next, so that whatever else the machine does meets all of them alike. The first round is not counted.
-Equal work: the same batches, in which no item comes twice (``queries_per_item`` 1), the same token lengths, towers of one size.
+Equal work: the same batches, not grouped by item (``queries_per_item`` 1), of which each distinct item is encoded once,
+the same token lengths, towers of one size.
 ``benchmarks/requirements.txt`` holds the other libraries; the project does not depend on them.
 """
 
@@ -83,7 +84,7 @@ SETTINGS = (
     f"pretrain.validate_every_steps={10**6}",
     f"pretrain.checkpoint_every_steps={10**6}",
 )
-"""Overrides of every race: batches without a repeated item, and no end."""
+"""Overrides of every race: batches that are not grouped by item, and no end."""
 
 
 class RaceOverError(Exception):
@@ -120,6 +121,8 @@ class Turns:
 def run_race(race: Race, job: Job, packages: Path, num_rounds: int) -> dict[str, Figures]:
     """Let the contenders of a race take turns and return each one's rate, spread, ratio to ours, and memory.
 
+    A rival that does not even start, because it is not installed for example, is left out with a line on the error stream.
+
     Args:
         race: Who runs.
         job: With prepared data and the race's variant in its config; an item has one square picture, as CLIP needs.
@@ -127,14 +130,13 @@ def run_race(race: Race, job: Job, packages: Path, num_rounds: int) -> dict[str,
         num_rounds: Counted rounds.
 
     Raises:
-        ChildProcessError: A contender failed; its own words are above.
+        ChildProcessError: Ours failed, or another one on its way; its own words are above.
     """
     settings = SETTINGS if race.is_training else ()
     steps = STEPS_A_ROUND if race.is_training else 1
     units = steps * (job.config.pretrain.batch_size if race.is_training else job.artifact("items").counts["items"])
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
-    rates: dict[str, list[float]] = {name: [] for name in race.contenders}
     megabytes: dict[str, float] = {}
     processes = []
     for number, (name, contender) in enumerate(race.contenders.items()):
@@ -143,8 +145,15 @@ def run_race(race: Race, job: Job, packages: Path, num_rounds: int) -> dict[str,
         processes.append(context.Process(target=_compete, args=(contender, own, packages, theirs, steps), daemon=True))
         processes[-1].start()
         theirs.close()
+        try:
+            _receive(name, ours)  # the first round, which is not counted
+        except ChildProcessError:
+            if number == 0:
+                raise
+            print(f"{race.title}: {name} could not start and is left out; its own words are above", file=sys.stderr)
+            continue
         pipes[name] = ours
-        _receive(name, ours)  # the first round, which is not counted
+    rates: dict[str, list[float]] = {name: [] for name in pipes}
     for number in range(num_rounds):
         for name in list(pipes)[:: 1 if number % 2 == 0 else -1]:
             pipes[name].send(True)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.contenders import StepDone
-from benchmarks.rivals import Race, RaceOverError, Turns, run_race
+from benchmarks.contenders import Contender, StepDone
+from benchmarks.rivals import STEPS_A_ROUND, Race, RaceOverError, Turns, run_race
 from benchmarks.stages import PREPARED, Job
 from smar_core.config import load_config
 
@@ -28,7 +28,7 @@ class Pipe:
 
 def test_a_round_is_measured_without_the_wait_for_the_next_and_the_last_one_ends_the_contender() -> None:
     pipe = Pipe([True, True, False])
-    turns = Turns(pipe, steps=2)  # type: ignore[arg-type]
+    turns = Turns(pipe, steps=2)  # type: ignore[arg-type]  # of a connection it has what Turns asks for
     with pytest.raises(RaceOverError):
         for _ in range(100):
             time.sleep(0.01)
@@ -54,6 +54,11 @@ def broken(job: Job, step_done: StepDone) -> None:
     return
 
 
+def dies_later(job: Job, step_done: StepDone) -> None:
+    for _ in range(STEPS_A_ROUND):
+        step_done()
+
+
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     for kind in PREPARED:
@@ -69,6 +74,14 @@ def test_ratio_of_a_race_is_ours_to_theirs(job: Job, tmp_path: Path) -> None:
     assert figures["ours"]["peak_megabytes"] > 1
 
 
-def test_a_contender_that_fails_is_named(job: Job, tmp_path: Path) -> None:
-    with pytest.raises(ChildProcessError, match="theirs"):
-        run_race(Race("race", "dpsr", True, {"ours": quick, "theirs": broken}), job, tmp_path, num_rounds=1)
+def test_a_rival_that_does_not_start_is_left_out_and_named(job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    race = Race("race", "dpsr", True, {"ours": quick, "missing": broken, "theirs": slow})
+    assert list(run_race(race, job, tmp_path, num_rounds=1)) == ["ours", "theirs"]
+    assert "missing could not start" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rivals", [{"ours": broken, "theirs": quick}, {"ours": quick, "theirs": dies_later}])
+def test_a_contender_that_fails_is_named(job: Job, tmp_path: Path, rivals: dict[str, Contender]) -> None:
+    failing = "ours" if rivals["ours"] is broken else "theirs"
+    with pytest.raises(ChildProcessError, match=failing):
+        run_race(Race("race", "dpsr", True, rivals), job, tmp_path, num_rounds=1)
