@@ -1,6 +1,6 @@
 """The first stage of a refresh: a new catalogue prepared for a model that exists, and the queries to compare it by.
 
-The model says how large pictures are; its vocabulary stays as it is and nothing is learned here, so a word that came into the
+The model says how large pictures are and how many an item may have; its vocabulary stays as it is and nothing is learned here, so a word that came into the
 catalogue since the training is read in pieces, as any rare word is. Items are cleaned as for training, on Beam.
 """
 
@@ -134,6 +134,11 @@ def _check_rejects(rejects: pa.Table, num_rows: Mapping[str, int], sources: Sour
 
 
 def _fit_pictures(config: PrepareConfig, model: Artifact) -> PrepareConfig:
-    """Return the config with the size of the pictures that a model was trained with."""
+    """Return the config with the size of the pictures that a model was trained with, and no more of them an item."""
     known = SmarConfig.from_pretrained(model.path)
-    return config.model_copy(update={"image_width_px": known.image_width_px, "image_height_px": known.image_height_px})
+    fitting = {
+        "image_width_px": known.image_width_px,
+        "image_height_px": known.image_height_px,
+        "max_views": min(config.max_views, known.num_views),
+    }
+    return config.model_copy(update=fitting)

@@ -13,6 +13,8 @@ from smar_core.config import BeamConfig, PrepareConfig
 from smar_core.data.refresh import RefreshOutputs, prepare_refresh
 from smar_core.data.sources import Sources
 from smar_core.errors import UserError
+from smar_core.model.configuration import SmarConfig
+from smar_core.model.pictures import PictureStore
 from smar_core.stage import StageContext
 from tests.smar_core.conftest import HEIGHT_PX, WIDTH_PX, FinishedRun
 
@@ -23,10 +25,14 @@ CLICKED = ("new", "z9", "h8", "never known")
 
 
 def prepare(run: FinishedRun, folder: Path, config: PrepareConfig, clicked: tuple[str, ...] = CLICKED) -> dict[str, float]:
-    """Prepare a catalogue of an item that is new and one that stays, and a log with an item that left and one never known."""
+    """Prepare a catalogue of an item that is new, with two pictures, and one that stays, and a log with an item that left and one never known."""
     picture = io.BytesIO()
     Image.new("RGB", (30, 30), "red").save(picture, "JPEG")
-    items = {"item_id": ["new", "z9", ""], "title": ["Red Hat", "Red Shirt", "No Id"], "image": [picture.getvalue(), None, None]}
+    items = {
+        "item_id": ["new", "z9", ""],
+        "title": ["Red Hat", "Red Shirt", "No Id"],
+        "image": [[picture.getvalue()] * 2, None, None],
+    }
     pq.write_table(pa.table(items), folder / "items.parquet")
     clicks = {"query": ["Red"] * len(clicked), "item_id": clicked, "timestamp": ["2026-01-01"] * len(clicked)}
     pq.write_table(pa.table(clicks), folder / "clicks.parquet")
@@ -41,7 +47,7 @@ def prepare(run: FinishedRun, folder: Path, config: PrepareConfig, clicked: tupl
     )
 
 
-def test_pictures_are_as_large_as_the_models_and_clicks_on_either_catalogue_stay(
+def test_pictures_are_as_large_and_as_many_as_the_models_and_clicks_on_either_catalogue_stay(
     finished_run: FinishedRun, tmp_path: Path
 ) -> None:
     figures = prepare(finished_run, tmp_path, CONFIG.model_copy(update={"max_reject_share": 0.5}))
@@ -49,6 +55,7 @@ def test_pictures_are_as_large_as_the_models_and_clicks_on_either_catalogue_stay
     assert sorted(items.read_table("items")["item_id"].to_pylist()) == ["new", "z9"]
     images = items.read_table("images")
     assert images.schema.metadata == {b"width_px": str(WIDTH_PX).encode(), b"height_px": str(HEIGHT_PX).encode()}
+    assert SmarConfig.from_pretrained(finished_run.finetuned.path).num_views == PictureStore.open(items).num_views == 1
     reference = open_artifact(tmp_path / "reference", "reference").read_table("reference")
     assert reference["item_id"].to_pylist() == ["h8", "new", "z9"]
     rejects = open_artifact(tmp_path / "rejects", "rejects")
