@@ -30,7 +30,7 @@ STAGES = (DIGEST, FIND, *REFRESH.outputs, RECORD, PROMOTE)
 READ: Mapping[str, tuple[str, ...]] = {
     "prepare": ("max_views", "crawler_max_events", "crawler_min_click_rate", "max_reject_share", "num_shards"),
     "evaluate": ("batch_size", "num_bootstrap_samples", "confidence", "seed"),
-    "runtime": ("num_threads", "device", "precision"),
+    "runtime": ("num_threads", "device"),
 }
 """Keys that a refresh reads of a section that it does not read whole: pictures and words are the model's, nothing trains."""
 

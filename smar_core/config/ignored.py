@@ -49,10 +49,23 @@ def _above_0(by: str, keys: tuple[str, ...]) -> Rule:
 
 _HEADER = ("num_steps", "batch_size", "learning_rate", "weight_decay", "hidden_size", "seed")
 _MINING = ("mine_every_steps", "hard_negative_depth", "hard_negative_margin")
+_STEPS = (
+    "batch_size",
+    "queries_per_item",
+    "chunk_size",
+    "learning_rate",
+    "warmup_share",
+    "weight_decay",
+    "max_grad_norm",
+    "validate_every_steps",
+    "checkpoint_every_steps",
+    "hard_negatives",
+)
 _DRAWING = ("synthetic.sampling", "synthetic.max_item_share", "synthetic.max_redraws", "pretrain.synthetic_share")
 
 RULES = (
     _above_0("synthetic.ratio", _DRAWING),
+    _under("synthetic.sampling", ("uniform",), ("synthetic.max_redraws",)),
     _under("beam.runner", ("embedded",), ("beam.num_workers",)),
     _with_tower("text", ("model.num_text_layers", "model.max_item_tokens", "model.text_encoder")),
     _with_tower("image", ("model.num_image_layers", "model.patch_size_px", "model.image_encoder")),
@@ -64,6 +77,9 @@ RULES = (
     _under("loss.kind", ("info_nce",), ("loss.temperature",)),
     _under("loss.kind", ("hinge",), ("loss.margin",)),
     _under("loss.weights", ("per_category", "per_pair"), ("loss.weight_entropy",)),
+    *(_above_0(f"{stage}.num_steps", tuple(f"{stage}.{key}" for key in _STEPS)) for stage in ("pretrain", "finetune")),
+    _above_0("pretrain.num_steps", ("pretrain.synthetic_share",)),
+    _above_0("finetune.num_steps", ("finetune.gate_weighting", "finetune.text_weight", "finetune.freeze")),
     *(_above_0(f"{stage}.hard_negatives", tuple(f"{stage}.{key}" for key in _MINING)) for stage in ("pretrain", "finetune")),
     _under("gate.mode", ("learned",), tuple(f"gate.{key}" for key in _HEADER)),
     _under("gate.mode", ("learned",), ("finetune.gate_weighting", "finetune.text_weight")),

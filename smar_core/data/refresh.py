@@ -1,7 +1,8 @@
 """The first stage of a refresh: a new catalogue prepared for a model that exists, and the queries to compare it by.
 
-The model says how large pictures are and how many an item may have; its vocabulary stays as it is and nothing is learned here, so a word that came into the
-catalogue since the training is read in pieces, as any rare word is. Items are cleaned as for training, on Beam.
+The model says how large pictures are and how many an item may have; its vocabulary stays as it is and nothing is learned here, so
+a word that came into the catalogue since the training is read in pieces, as any rare word is. Items are cleaned as for training,
+on Beam.
 """
 
 import shutil

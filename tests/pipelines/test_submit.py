@@ -110,8 +110,9 @@ def test_refresh_is_submitted_with_the_alias_of_its_model(
     given = backend.runs[0]["runtime_config"]["parameters"]
     assert (given["model"], json.loads(given["evaluate"])["confidence"], given["image"]) == ("newest", 0.9, IMAGE)
     assert {name for name, _ in backend.pipelines.values()} == {"smar-refresh"}
-    assert submit("refresh", "--set", "pretrain.num_steps=3") == 2
-    assert "plays no part in a refresh" in complaint(capsys)
+    for setting in ("pretrain.num_steps=3", "runtime.precision=bfloat16"):
+        assert submit("refresh", "--set", setting) == 2
+        assert f"{setting} plays no part in a refresh" in complaint(capsys)
 
 
 def test_refresh_asks_for_what_encodes_and_for_nothing_that_trains(
@@ -121,7 +122,7 @@ def test_refresh_asks_for_what_encodes_and_for_nothing_that_trains(
     assert "set cluster.encoding_accelerators, or runtime.device=auto" in complaint(capsys)
     assert submit("refresh", "--set", "runtime.num_threads=9") == 2
     assert "runtime.num_threads (9) is above cluster.encoding_num_cpus (2)" in complaint(capsys)
-    for setting in ("cluster.training_num_cpus=9", "cluster.workspace_gib=5", "cluster.parallel_trials=2"):
+    for setting in ("cluster.training_num_cpus=9", "cluster.parallel_trials=2", "cluster.workspace_gib=5"):
         assert submit("refresh", "--set", setting) == 2
         assert f"{setting.partition('=')[0]} plays no part in a refresh" in complaint(capsys)
     assert submit("refresh", "--preset", "paper") == 0, "what a preset says of trainings is nobody's mistake"

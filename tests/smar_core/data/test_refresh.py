@@ -25,7 +25,7 @@ CLICKED = ("new", "z9", "h8", "never known")
 
 
 def prepare(run: FinishedRun, folder: Path, config: PrepareConfig, clicked: tuple[str, ...] = CLICKED) -> dict[str, float]:
-    """Prepare a catalogue of an item that is new, with two pictures, and one that stays, and a log with an item that left and one never known."""
+    """Prepare an item that is new, with two pictures, and one that stays; a log with an item that left and one never known."""
     picture = io.BytesIO()
     Image.new("RGB", (30, 30), "red").save(picture, "JPEG")
     items = {
