@@ -1,7 +1,7 @@
 """Failure signatures: the ways in which this kind of model is known to fail, looked for in what the run logged.
 
-The list is that of PAPER.md ("What the paper leaves unsolved") and of the mechanisms that it names: recall up but precision
-down outside fashion, no gain in fashion, unstable training, pictures that say nothing, and pictures that the model ignores.
+Recall up but precision down outside fashion, no gain in fashion, unstable training, a training that learns nothing, pictures that
+say nothing, and pictures that the model ignores.
 Each answer is present, absent or unknown (what decides it was not measured), with the figures that it rests on and the check
 that decides what to do. A difference counts when its interval excludes 0. Pure functions: figures in, sentences out. Left
 out: drift of the synthetic queries, which has its own part in the report.
@@ -31,6 +31,14 @@ LOSS_SPIKE = 2.0
 
 NORM_SPIKE = 4.0
 """The same for the norm of the gradient before clipping; that run had at most 1.34."""
+
+
+LEAST_GAIN = 0.02
+"""Gain in R@50 below which pre-training has learned nothing: 50 of 1,000 items, in any order, hold .05 of the clicked ones."""
+
+
+HALF = 0.5
+"""R@50 at step 0 from which a small gain is no sign: a catalogue of few items, or weights that were trained before."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,7 @@ def find_signatures(scores: Mapping[str, Any], curves: Mapping[str, pa.Table]) -
         precision_down(scores),
         no_fashion_gain(scores),
         unstable_loss(curves),
+        nothing_learned(curves),
         generic_pictures(scores),
         ignored_pictures(scores),
     ]
@@ -82,6 +91,12 @@ def precision_down(scores: Mapping[str, Any]) -> Signature:
     measured = {measure: cell for measure, cell in precision.items() if cell is not None}
     if recall is None or not measured:
         return Signature(name, None, _no_comparison("queries outside fashion"), check)
+    if all(cell["low"] == cell["high"] == 0 for cell in measured.values()):
+        evidence = (
+            "Outside fashion the gate sends every query to the text index, which pictures can then harm through the common "
+            "training alone; a text-only model trained alike (smar ablate --variants smar,dpsr) would show it."
+        )
+        return Signature(name, None, evidence, check)
     is_present = recall["low"] > 0 and any(cell["high"] < 0 for cell in measured.values())
     shown = ", ".join(f"{measure} {_points(cell, 2)}" for measure, cell in measured.items())
     return Signature(name, is_present, f"Against text only: R@50 overall {_points(recall)}; outside fashion {shown}.", check)
@@ -114,7 +129,11 @@ def unstable_loss(curves: Mapping[str, pa.Table]) -> Signature:
     worst: dict[str, tuple[float, str]] = {}
     broken = []
     for stage, table in curves.items():
-        for series, (step_V, value_V) in _series(table).items():
+        all_series = _series(table)
+        has_parts = any(series.startswith("loss_") for series in all_series)
+        for series, (step_V, value_V) in all_series.items():
+            if series == "loss" and has_parts and np.isfinite(value_V).all():
+                continue  # learned weights take the total through 0, where a ratio says nothing
             kind = "loss" if series.startswith("loss") else series
             if kind not in ("loss", "grad_norm") or not len(value_V):
                 continue
@@ -134,6 +153,31 @@ def unstable_loss(curves: Mapping[str, pa.Table]) -> Signature:
     is_present = bool(broken) or any(ratio >= limits[kind] for kind, (ratio, _) in worst.items())
     evidence = "; ".join(broken + said)
     return Signature(name, is_present, evidence[0].upper() + evidence[1:] + ".", check)
+
+
+def nothing_learned(curves: Mapping[str, pa.Table]) -> Signature:
+    """Pre-training ends where it began: the embeddings have collapsed, or were never moved."""
+    name = "Nothing was learned"
+    check = (
+        "Look at the losses: near the logarithm of the number of items in a batch every item looks alike, so lower the learning "
+        "rate or lengthen the warm-up; if they fall all the same, validation and training days are of different shops."
+    )
+    looks = {
+        series: (step_V, value_V)
+        for series, (step_V, value_V) in (_series(curves["pretrain"]) if "pretrain" in curves else {}).items()
+        if series.startswith("validation_R@50_") and len(value_V) > 1 and value_V[0] < HALF
+    }
+    if not looks:
+        evidence = "Pre-training did not look at the validation days twice, or found half of the clicked items from the start."
+        return Signature(name, None, evidence, check)
+    gains = {series: float(value_V[1:].max() - value_V[0]) for series, (_, value_V) in looks.items()}
+    best = max(gains, key=lambda series: gains[series])
+    step_V, value_V = looks[best]
+    evidence = (
+        f"In pre-training {best.removeprefix('validation_')} on the validation days went from {value_V[0]:.3f} at step "
+        f"{step_V[0]:,} to {value_V[1:].max():.3f} at best; less than {100 * LEAST_GAIN:g} points more would be nothing."
+    )
+    return Signature(name, gains[best] < LEAST_GAIN, evidence, check)
 
 
 def generic_pictures(scores: Mapping[str, Any]) -> Signature:

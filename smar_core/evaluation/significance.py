@@ -109,8 +109,8 @@ def interval_over_seeds(
     """Return the difference of two systems' means with an interval for other queries and other trainings; None for one training.
 
     Queries are resampled in pairs, and each system's trainings by themselves: equal seeds of two systems have nothing in common.
-    With so few trainings as a study can pay for, the spread between them is itself badly known, and resampling S of them takes it
-    for smaller than it is, by a factor of sqrt((S - 1) / S) on average.
+    Resampling S trainings takes their spread for smaller than it is, by a factor of sqrt((S - 1) / S) on average, which is taken
+    out. With so few trainings as a study can pay for, that spread is badly known all the same.
 
     Args:
         value_SQ: The system's values by seed and query.
@@ -122,9 +122,17 @@ def interval_over_seeds(
         return None
     sample_NM = resample_means(np.concatenate([value_SQ, baseline_TQ]).T, num_samples, seed)
     rng = np.random.default_rng([seed, 2])  # another stream than those of resamples and signs
-    drawn_NS, drawn_NT = (rng.multinomial(n, np.full(n, 1.0 / n), size=num_samples) / n for n in (num_seeds, num_baseline_seeds))
-    difference_N = (drawn_NS * sample_NM[:, :num_seeds]).sum(axis=1) - (drawn_NT * sample_NM[:, num_seeds:]).sum(axis=1)
+    difference_N = _draw_trainings(sample_NM[:, :num_seeds], rng) - _draw_trainings(sample_NM[:, num_seeds:], rng)
     return percentile_interval(float(value_SQ.mean() - baseline_TQ.mean()), difference_N, confidence)
+
+
+def _draw_trainings(sample_NS: Values, rng: np.random.Generator) -> Values:
+    """Return each resample's mean [N] over S trainings drawn anew, spread as the trainings themselves are."""
+    num_samples, num_seeds = sample_NS.shape
+    weight_NS = rng.multinomial(num_seeds, np.full(num_seeds, 1.0 / num_seeds), size=num_samples) / num_seeds
+    mean_N = sample_NS.mean(axis=1)
+    drawn_N = (weight_NS * sample_NS).sum(axis=1)
+    return np.asarray(mean_N + np.sqrt(num_seeds / (num_seeds - 1)) * (drawn_N - mean_N))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

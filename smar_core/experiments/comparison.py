@@ -223,10 +223,21 @@ def _sweep_axis(key: str, setting: dict[str, str], baseline: str, trained: _Trai
         points[name] = tuple(cells.values())
         found = trained.compare([setting[value] for value in values if value != own], baseline, name)
         differences += found
-        best = max(values, key=lambda value: (cells[value].value, value == own))  # a tie leaves the preset as it is
-        against_own = next((difference for difference in found if difference.setting == setting[best]), None)
-        choices.append(Choice(slice=name, value=best, against_own=against_own))
+        choices.append(_choose({value: setting[value] for value in values}, own, name, found))
     return Axis(key=key, values=tuple(values), own=own, points=points, differences=tuple(differences), choices=tuple(choices))
+
+
+def _choose(setting: dict[str, str], own: str, slice_name: str, found: Sequence[Difference]) -> Choice:
+    """Choose among the values of an axis, given the setting that has each; a tie leaves the preset as it is.
+
+    By differences over common seeds, so that the mean of several seeds is not put beside one lucky run.
+    """
+    by_setting = {difference.setting: difference for difference in found}
+    gains = {value: by_setting[of].difference.value for value, of in setting.items() if of in by_setting}
+    best = max(gains, key=lambda value: gains[value], default=own)
+    if gains.get(best, 0.0) <= 0.0:
+        best = own
+    return Choice(slice=slice_name, value=best, against_own=by_setting.get(setting[best]))
 
 
 def _own_value(key: str, evidence: Evidence) -> str:

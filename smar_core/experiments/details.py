@@ -10,7 +10,7 @@ from smar_core.experiments.findings import Experiment, Row
 from smar_core.experiments.table import NONE, SLICE_NAMES, Table, points
 
 _SEEDS = "Means over queries and seeds."
-_MODALITIES = ("text", "multimodal", "image")
+_MODALITIES = ("text", "multimodal", "image", "gated")
 
 
 def make_details(experiment: Experiment) -> list[Table]:

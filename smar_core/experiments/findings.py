@@ -63,7 +63,7 @@ class Row(Record):
 
 
 class Choice(Record):
-    """The best value of an axis in a slice, by the mean R@50 over the seeds.
+    """The best value of an axis in a slice, by the difference to the preset's own over the seeds that both were trained with.
 
     Attributes:
         slice: Kind of queries.

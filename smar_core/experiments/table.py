@@ -148,5 +148,8 @@ def _choices(axis: Axis) -> Table:
             else f"{points(difference.difference)}, {probability(difference.holm_p_value)}"
         )
         rows.append((SLICE_NAMES[choice.slice], choice.value, told))
-    note = "The value of the highest mean; where its interval holds 0, the data do not tell it from the preset's own."
+    note = (
+        "The value of the highest mean over the seeds that it shares with the preset's own; where its interval holds 0, the data "
+        "do not tell the two apart."
+    )
     return Table(f"{axis.key}: best value", ("", "value", "against the preset's own"), tuple(rows), note)

@@ -117,7 +117,10 @@ def test_a_mistake_is_named_with_its_remedy(override: str, words: tuple[str, ...
         (["finetune.hard_negative_margin=0.05"], "(0.05) plays no part in finetune.hard_negatives 0"),
         (["pretrain.hard_negatives=8", "finetune.mine_every_steps=9"], "(9) plays no part in finetune.hard_negatives 0"),
         (["synthetic.ratio=0", "pretrain.synthetic_share=0.2"], "(0.2) plays no part in synthetic.ratio 0.0"),
-        (["synthetic.sampling=matched", "synthetic.max_redraws=3"], "max_redraws (3) plays no part in synthetic.sampling matched"),
+        (
+            ["synthetic.sampling=matched", "synthetic.max_redraws=3"],
+            "(3) plays no part in synthetic.sampling matched",
+        ),
         (["pretrain.num_steps=0", "pretrain.synthetic_share=0.2"], "(0.2) plays no part in pretrain.num_steps 0"),
         (["finetune.num_steps=0", "finetune.learning_rate=1e-4"], "set finetune.num_steps above 0"),
         (["finetune.num_steps=0", "finetune.text_weight=0"], "(0.0) plays no part in finetune.num_steps 0"),

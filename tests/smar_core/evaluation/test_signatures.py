@@ -12,6 +12,7 @@ NAMES = [
     "Recall up, precision down outside fashion",
     "No gain in fashion",
     "Unstable training",
+    "Nothing was learned",
     "Generic pictures hurt",
     "Pictures are ignored",
 ]
@@ -55,6 +56,13 @@ def test_recall_up_and_precision_down(recall: dict[str, float], precision: dict[
     assert "P@10" in signature.evidence and "P@50 +0.05 points (+0.00 to +0.10)" in signature.evidence
 
 
+def test_a_gate_that_keeps_pictures_out_leaves_the_precision_outside_fashion_open() -> None:
+    """The difference to the model's own text index is 0 then, whatever the common training did to that index."""
+    scores = differences(overall={"R@50": cell(0.01, 0.03)}, not_fashion={"P@50": cell(0.0, 0.0), "P@10": cell(0.0, 0.0)})
+    signature = found(NAMES[0], scores)
+    assert signature.is_present is None and "smar,dpsr" in signature.evidence
+
+
 @pytest.mark.parametrize(("low", "is_present"), [(0.02, False), (-0.001, True)])
 def test_no_gain_in_fashion_says_what_the_gate_costs_there(low: float, is_present: bool) -> None:
     scores = differences(fashion={"R@50": cell(low, 0.05)})
@@ -69,6 +77,31 @@ def test_a_falling_loss_is_stable_and_a_jump_is_found_with_its_step() -> None:
     assert found(NAMES[2], {}, curve("loss", falling)).is_present is False
     jump = found(NAMES[2], {}, curve("loss_text", [*falling[:40], 9.0, *falling[41:]]))
     assert jump.is_present is True and "loss_text of pretrain, step 400" in jump.evidence
+
+
+def test_a_total_that_learned_weights_take_through_0_is_no_jump() -> None:
+    """Its ratio to a median near 0 was a spike of 40 in a sound run."""
+    total, parts = [1.0, 0.5, 0.2, 0.05, 0.01, 0.4, -0.3], [2.0, 1.8, 1.7, 1.6, 1.5, 1.4, 1.3]
+    assert found(NAMES[2], {}, curve("loss", total)).is_present is True
+    tables = [curve("loss", total)["pretrain"], curve("loss_text", parts)["pretrain"]]
+    assert found(NAMES[2], {}, {"pretrain": pa.concat_tables(tables)}).is_present is False
+    broken = [curve("loss", [*total[:-1], float("nan")])["pretrain"], tables[1]]
+    assert found(NAMES[2], {}, {"pretrain": pa.concat_tables(broken)}).is_present is True
+
+
+@pytest.mark.parametrize(
+    ("looks", "is_present"),
+    [
+        ([0.003, 0.005, 0.004], True),
+        ([0.003, 0.4, 0.2], False),
+        ([0.003], None),
+        ([0.97, 0.97], None),  # a catalogue of 51 items
+    ],
+)
+def test_a_pre_training_that_ends_where_it_began(looks: list[float], is_present: bool | None) -> None:
+    signature = found("Nothing was learned", {}, curve("validation_R@50_multimodal", looks))
+    assert signature.is_present is is_present
+    assert found("Nothing was learned", {}, curve("loss", looks)).is_present is None
 
 
 def test_gradients_may_jump_higher_than_losses() -> None:
@@ -88,19 +121,19 @@ def test_a_value_that_is_not_finite_is_named() -> None:
 
 @pytest.mark.parametrize(("high", "is_present"), [(-0.01, True), (0.01, False)])
 def test_generic_pictures_that_hurt(high: float, is_present: bool) -> None:
-    signature = found(NAMES[3], differences(picture_stock={"R@50": cell(-0.05, high)}))
+    signature = found(NAMES[4], differences(picture_stock={"R@50": cell(-0.05, high)}))
     assert signature.is_present is is_present and "picture stock" in signature.evidence
 
 
 def test_too_few_queries_do_not_tell() -> None:
-    assert found(NAMES[3], differences(29, picture_stock={"R@50": cell(-0.05, -0.01)})).is_present is None
+    assert found(NAMES[4], differences(29, picture_stock={"R@50": cell(-0.05, -0.01)})).is_present is None
 
 
 @pytest.mark.parametrize(("low", "is_present"), [(0.02, False), (-0.01, True)])
 @pytest.mark.parametrize("system", ["multimodal", "model"])
 def test_pictures_whose_shuffling_costs_nothing_are_ignored(system: str, low: float, is_present: bool) -> None:
     scores = {"reliance": {"shuffled": {"loss": {system: {"overall": {"R@50": cell(low, 0.04)}}}}}}
-    assert found(NAMES[4], scores).is_present is is_present
+    assert found(NAMES[5], scores).is_present is is_present
 
 
 def test_signatures_are_json() -> None:

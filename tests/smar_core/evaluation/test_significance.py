@@ -90,15 +90,15 @@ def test_seeds_are_averaged_by_query_and_their_spread_is_apart() -> None:
 
 
 def test_interval_over_seeds_has_the_spread_of_the_trainings_in_it() -> None:
-    """Queries all alike: what is left is the spread between the trainings, as far as resampling S of them can know it."""
+    """Queries all alike: what is left is the standard error of the trainings' means."""
     rng = np.random.default_rng(0)
     value_SQ = np.repeat(rng.normal(0.75, 0.02, size=(8, 1)), 40, axis=1)
     baseline_TQ = np.repeat(rng.normal(0.70, 0.01, size=(5, 1)), 40, axis=1)
     found = interval_over_seeds(value_SQ, baseline_TQ, num_samples=4000, confidence=0.95, seed=0)
     assert found is not None
     assert found.value == pytest.approx(value_SQ.mean() - baseline_TQ.mean())
-    error = np.sqrt(value_SQ[:, 0].var() / 8 + baseline_TQ[:, 0].var() / 5)
-    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+    error = np.sqrt(value_SQ[:, 0].var(ddof=1) / 8 + baseline_TQ[:, 0].var(ddof=1) / 5)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.05)
 
 
 def test_interval_over_seeds_of_equal_trainings_is_that_over_queries() -> None:

@@ -89,6 +89,15 @@ def test_each_slice_names_its_own_best_value_and_a_tie_leaves_the_preset() -> No
     assert against is not None and against.difference.value == 0.25
 
 
+def test_a_value_is_chosen_by_the_seeds_that_it_shares_with_the_presets_own() -> None:
+    """Seed 0 was lucky for all: the preset's second seed took its mean below a value that lost to it."""
+    own = [make_evidence(Trial(variant="smar", seed=seed), values) for seed, values in enumerate(((1.0,) * 4, (0.0,) * 4))]
+    others = [make_evidence(Trial(variant="smar", overrides=(f"loss.alpha={v}",)), (0.75,) * 4) for v in (2, 3)]
+    (axis,) = compare_trials("sweep", "smar", [*own, *others], {QUERIES.digest: QUERIES}).axes
+    assert [cell.value for cell in axis.points["overall"]] == [0.5, 0.75, 0.75]
+    assert {choice.value for choice in axis.choices} == {"1"}
+
+
 def test_slice_without_a_query_is_left_out() -> None:
     queries = Queries(query_ids=QUERIES.query_ids, slices={"not_fashion": (0, 1, 2, 3)})
     evidence = make_evidence(Trial(variant="smar"), (0.0, 1.0, 0.0, 1.0), queries=queries.digest)

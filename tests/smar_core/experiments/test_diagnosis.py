@@ -87,7 +87,7 @@ def test_tables_have_rows_of_what_a_setting_has(diagnosed: Experiment) -> None:
         ("R@50 attainable", "0.780", none, none),
     ]
     assert gate.rows == (("smar", "1, 2", "0.600 [0.500, 0.700]"),)
-    assert ann.rows == (("smar", "1, 2", "0.9876", *2 * "\N{EN DASH}"), ("dpsr", "1", "0.9876", *2 * "\N{EN DASH}"))
+    assert ann.rows == (("smar", "1, 2", "0.9876", *3 * "\N{EN DASH}"), ("dpsr", "1", "0.9876", *3 * "\N{EN DASH}"))
 
 
 def test_tables_without_a_row_are_left_out() -> None:
