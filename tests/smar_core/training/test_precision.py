@@ -16,16 +16,16 @@ LEAST_GRADIENT_COSINE = 0.999
 
 
 @pytest.mark.parametrize("fusion", ["cross_attention", "pooled", "early_concatenation"])
-@pytest.mark.parametrize("chunk_size", [None, 3])
-def test_bfloat16_is_near_float32(workbench: Any, batch: Batch, fusion: str, chunk_size: int | None) -> None:
-    """Cosine of every embedding, the loss, and the direction of the whole gradient."""
+@pytest.mark.parametrize(("temperature", "chunk_size"), [(0.1, None), (0.1, 3), (LossConfig().temperature, None)])
+def test_bfloat16_is_near_float32(workbench: Any, batch: Batch, fusion: str, temperature: float, chunk_size: int | None) -> None:
+    """Cosine of every embedding, the loss, and the direction of the whole gradient; a low temperature magnifies what differs."""
     found = {}
     for precision in ("float32", "bfloat16"):
         model = workbench.model(fusion=fusion).train()
         encoder = workbench.encoder(model, RuntimeConfig(device="cpu", precision=precision))
         with torch.no_grad():
             embeddings = {"query": encoder.queries(batch), **encoder.items(batch)}
-        loss, _ = BatchGradients(encoder, PretrainingObjective(LossConfig(temperature=0.1)), chunk_size)(batch, 0)
+        loss, _ = BatchGradients(encoder, PretrainingObjective(LossConfig(temperature=temperature)), chunk_size)(batch, 0)
         gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
         found[precision] = embeddings, float(loss), gradient
     (embeddings, loss, gradient), (rough_embeddings, rough_loss, rough_gradient) = found["float32"], found["bfloat16"]

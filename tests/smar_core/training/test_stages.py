@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,12 +10,14 @@ import torch
 from smar_core.artifact import Artifact, open_artifact
 from smar_core.config import FinetuneConfig, GateConfig, LossConfig, ModelConfig, PretrainConfig, RuntimeConfig
 from smar_core.errors import DivergedError, UserError
+from smar_core.losses.objectives import FinetuningObjective
 from smar_core.model.encoding import encode_catalogue, encode_queries
 from smar_core.model.gate import Gate
 from smar_core.stage import StageContext
 from smar_core.training.finetune import finetune
 from smar_core.training.gate import train_gate
 from smar_core.training.model_artifact import open_model
+from smar_core.training.pairs import read_true_pairs, rows_by_item_id
 from smar_core.training.pretrain import pretrain
 from smar_core.training.validation import recall
 
@@ -171,3 +174,26 @@ def test_frozen_tower_does_not_move(finished_run, tmp_path: Path, tower: str) ->
         name.partition("_tower")[0] for name, p in before.named_parameters() if not torch.equal(p, after.get_parameter(name))
     }
     assert tower not in moved
+
+
+@pytest.mark.parametrize("weighting", ["soft", "hard"])
+def test_pairs_are_weighed_by_the_gates_probability_or_by_its_decision(
+    finished_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weighting: str
+) -> None:
+    weights = []
+
+    class Seen(FinetuningObjective):
+        def __init__(self, loss: LossConfig, towers: Any, gate_G: torch.Tensor, *more: Any, **others: Any) -> None:
+            weights.append(gate_G)
+            super().__init__(loss, towers, gate_G, *more, **others)
+
+    monkeypatch.setattr("smar_core.training.finetune.FinetuningObjective", Seen)
+    config = FinetuneConfig(batch_size=4, queries_per_item=1, num_steps=1, gate_weighting=weighting)
+    inputs = finished_run.items, finished_run.clicks, finished_run.pretrained, finished_run.gate
+    finetune(*inputs, tmp_path / "model", LossConfig(), config, RUNTIME, _context(tmp_path))
+    gate = Gate.load(finished_run.gate.path)
+    queries = read_true_pairs(finished_run.clicks, rows_by_item_id(finished_run.items)).queries
+    probability = torch.from_numpy(gate.probabilities(queries, batch_size=8, device=CPU)).float()
+    assert 0 < probability.min() < gate.threshold < probability.max() < 1
+    expected = probability if weighting == "soft" else (probability >= gate.threshold).float()
+    torch.testing.assert_close(weights[0], expected)
