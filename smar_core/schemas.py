@@ -108,7 +108,10 @@ CURVE = _table(
     ("name", pa.string()),  # loss, loss_text, loss_image, loss_multimodal, learning_rate, grad_norm, validation_R@50_text, ...
     ("value", pa.float64()),
 )
-"""What training logged, in long form. No times: they differ between equal runs."""
+"""What training logged, in long form: values of one step, but of ``grad_norm`` the largest since the row before.
+
+No times: they differ between equal runs.
+"""
 
 GATE_QUERIES = _table(
     ("split", pa.string()),

@@ -126,7 +126,7 @@ class TrainingLoop:
             self._context.progress.update("train", self._step, self._config.num_steps, pairs_per_second=rate, **figures)
             is_last = self._step == self._config.num_steps
             if is_last or self._step % max(1, self._config.num_steps // _POINTS_A_CURVE) == 0:
-                self._log(figures)
+                self._log({**figures, "grad_norm": self._watch.take_largest_norm()})
             if is_last or self._step % self._config.validate_every_steps == 0:
                 self._look()
             if not is_last and self._step % self._config.checkpoint_every_steps == 0:

@@ -34,14 +34,21 @@ class StabilityWatch:
         self._first: list[float] = []
         self._num_high = 0
         self._norms: list[float] = []
+        self._largest_norm = 0.0
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed watch needs, for JSON."""
-        return {"first": self._first, "num_high": self._num_high, "norms": self._norms}
+        return {
+            "first": self._first,
+            "num_high": self._num_high,
+            "norms": self._norms,
+            "largest_norm": self._largest_norm,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue where ``state`` was taken."""
         self._first, self._num_high, self._norms = list(state["first"]), int(state["num_high"]), list(state["norms"])
+        self._largest_norm = float(state["largest_norm"])
 
     def check_loss(self, step: int, figures: Mapping[str, float], learning_rate: float) -> None:
         """Look at the loss of a step.
@@ -73,6 +80,12 @@ class StabilityWatch:
         if not math.isfinite(norm):
             raise DivergedError(self._say(f"the gradient's norm is {norm} at step {step}", step, figures, learning_rate))
         self._norms = [*self._norms, norm][-_NUM_NORMS:]
+        self._largest_norm = max(self._largest_norm, norm)
+
+    def take_largest_norm(self) -> float:
+        """Return the largest norm since the last call: a curve that logs some steps only must not miss a spike between them."""
+        largest, self._largest_norm = self._largest_norm, 0.0
+        return largest
 
     def _say(self, seen: str, step: int, figures: Mapping[str, float], learning_rate: float) -> str:
         parts = ", ".join(f"{name} {value:.4g}" for name, value in figures.items() if name != "loss")

@@ -89,3 +89,13 @@ def test_losses_that_rise_under_a_total_below_zero_stop() -> None:
         for step in range(1, NUM_FIRST + PATIENCE + 1):
             parts = start if step <= NUM_FIRST else risen
             watch.check_loss(step, {"loss": -5.0, **parts, "temperature": 0.1 * step}, 1e-3)
+
+
+def test_the_largest_norm_since_it_was_last_asked_for_survives_a_resumption() -> None:
+    """Of a run of 200,000 steps every 1,000th is logged; a spike between two of them was lost."""
+    watch = _watch([1, 7, 2])
+    resumed = StabilityWatch(OptimiserConfig())
+    resumed.restore(json.loads(json.dumps(watch.state())))
+    for each in (watch, resumed):
+        each.check_gradient(4, 3.0, {}, 1e-3)
+        assert (each.take_largest_norm(), each.take_largest_norm()) == (7.0, 0.0)
