@@ -82,14 +82,15 @@ def measure_groupings(job: Job, arguments: argparse.Namespace) -> Results:
 
 
 def measure_rivals(job: Job, arguments: argparse.Namespace) -> Results:
-    """Run every race on the same data, with one square picture an item: CLIP takes no other."""
+    """Run every race on the same data, with one square picture an item and linear patches: CLIP takes no others."""
     from benchmarks.rivals import RACES, run_race
 
+    as_clip = ["model.patch_stem=linear"]
     pictures = [f"prepare.image_height_px={job.config.prepare.image_width_px}", "prepare.max_views=1"]
     _prepare(Job(job.items, job.clicks, job.folder, override_config(job.config, pictures)))
     results = {}
     for race in RACES:
-        config = load_config(arguments.preset, variant=race.variant, shared=[*arguments.settings, *pictures])
+        config = load_config(arguments.preset, variant=race.variant, shared=[*arguments.settings, *pictures, *as_clip])
         own = Job(job.items, job.clicks, job.folder, config)
         for name, figures in run_race(race, own, arguments.packages.resolve(), arguments.rounds).items():
             results[f"{race.title}: {name}"] = figures

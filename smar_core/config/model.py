@@ -32,8 +32,12 @@ class ModelConfig(Section):
         1, description="layers of the multimodal tower; early_concatenation adds the image tower's"
     )
     patch_size_px: Positive = Field(8, description="side of a square image patch")
+    patch_stem: Literal["linear", "convolution"] = Field(
+        "linear", description="how pixels become patch embeddings: one linear map of a patch, or strided convolutions"
+    )
     patch_init: Literal["random", "pca"] = Field(
-        "random", description="start of the patch projection: noise, or whitened principal components of the catalogue's patches"
+        "random",
+        description="start of the linear map of a patch: noise, or whitened principal components of the catalogue's patches",
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     max_query_tokens: Positive = 16
@@ -62,6 +66,13 @@ class ModelConfig(Section):
             raise ValueError(
                 f"patch_init pca starts an image tower from scratch, and item_towers is {list(towers)} with image_encoder "
                 f"{self.image_encoder!r}: set patch_init to random"
+            )
+        if self.patch_stem == "convolution" and self.patch_init == "pca":
+            raise ValueError("patch_init pca starts a linear map and patch_stem is convolution: set one of them back")
+        if self.patch_stem == "convolution" and self.patch_size_px not in (2, 4, 8, 16, 32):
+            raise ValueError(
+                f"patch_stem convolution halves a picture until a place is a patch, and patch_size_px is {self.patch_size_px}: "
+                "set it to 2, 4, 8, 16 or 32, or patch_stem to linear"
             )
         if self.fusion == "early_concatenation" and (self.text_encoder or self.image_encoder):
             raise ValueError(

@@ -34,6 +34,7 @@ class SmarConfig(PreTrainedConfig):
         num_image_layers: int = 2,
         num_fusion_layers: int = 1,
         patch_size_px: int = 8,
+        patch_stem: str = "linear",
         image_width_px: int = 48,
         image_height_px: int = 64,
         pixel_mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
@@ -60,6 +61,7 @@ class SmarConfig(PreTrainedConfig):
         self.num_image_layers = num_image_layers
         self.num_fusion_layers = num_fusion_layers
         self.patch_size_px = patch_size_px
+        self.patch_stem = patch_stem
         self.image_width_px = image_width_px
         self.image_height_px = image_height_px
         self.pixel_mean = list(pixel_mean)

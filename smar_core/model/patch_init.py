@@ -12,6 +12,7 @@ Shapes: N items, V views, H x W pixels, K patches or components, F values of a p
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
+from torch import nn
 
 from smar_core.model.pictures import Pictures
 from smar_core.model.towers import ImageTower, to_patches
@@ -38,7 +39,7 @@ def start_from_components(tower: ImageTower, pictures: Pictures, seed: int) -> i
     Returns:
         K, the rows that were set; 0 when there is nothing to learn from: no picture, or all patches alike.
     """
-    assert tower.patch is not None
+    assert isinstance(tower.patch, nn.Linear)
     if not pictures.has_image.any():
         return 0
     patches_KF = _sample_patches(tower, pictures, seed)

@@ -17,6 +17,7 @@ from transformers import initialization as init
 from smar_core.model.configuration import SmarConfig
 from smar_core.model.layers import CrossAttentionLayer, EmbeddingHead, SelfAttentionLayers, TokenEmbedding, masked_mean
 from smar_core.model.packing import Packing
+from smar_core.model.stem import ConvolutionalStem
 
 
 class SmarPreTrainedModel(PreTrainedModel):
@@ -122,6 +123,12 @@ class ItemTextTower(nn.Module):
         return out
 
 
+def _patch_stem(config: SmarConfig) -> nn.Linear | ConvolutionalStem:
+    if config.patch_stem == "convolution":
+        return ConvolutionalStem(config.patch_size_px, config.hidden_size)
+    return nn.Linear(3 * config.patch_size_px**2, config.hidden_size)
+
+
 class ImageTower(nn.Module):
     """H_i and S_i(s): square patches through a transformer, each view by itself.
 
@@ -135,7 +142,7 @@ class ImageTower(nn.Module):
         self.pixel_mean, self.pixel_std = config.pixel_mean, config.pixel_std
         is_fresh = not config.image_encoder
         self.checkpoint = CheckpointEncoder(config.image_encoder, config.hidden_size) if config.image_encoder else None
-        self.patch = nn.Linear(3 * config.patch_size_px**2, config.hidden_size) if is_fresh else None
+        self.patch = _patch_stem(config) if is_fresh else None
         self.position_PE = nn.Parameter(torch.empty(config.num_patches, config.hidden_size)) if is_fresh else None
         self.layers = _self_attention_layers(config, config.num_image_layers) if is_fresh else None
         self.view_VE = nn.Parameter(torch.empty(config.num_views - 1, config.hidden_size)) if config.num_views > 1 else None
@@ -185,8 +192,7 @@ class ImageTower(nn.Module):
     def _encode(self, pixels_KHWC: Tensor) -> Tensor:
         """Return the states [K, P, E] of single pictures."""
         if self.checkpoint is not None:
-            scaled_KHWC = self.scale(pixels_KHWC.flatten(2)).view(pixels_KHWC.shape)
-            out: Tensor = self.checkpoint(pixel_values=scaled_KHWC.permute(0, 3, 1, 2).contiguous())
+            out: Tensor = self.checkpoint(pixel_values=self._scaled_picture(pixels_KHWC).contiguous())
             return out
         assert self.layers is not None
         states_KPE: Tensor = self.layers(self._embed(pixels_KHWC), None)
@@ -194,8 +200,15 @@ class ImageTower(nn.Module):
 
     def _embed(self, pixels_KHWC: Tensor) -> Tensor:
         assert self.patch is not None and self.position_PE is not None
-        out: Tensor = self.patch(self.scale(to_patches(pixels_KHWC, self.patch_size_px))) + self.position_PE
+        if isinstance(self.patch, ConvolutionalStem):
+            out: Tensor = self.patch(self._scaled_picture(pixels_KHWC)) + self.position_PE
+        else:
+            out = self.patch(self.scale(to_patches(pixels_KHWC, self.patch_size_px))) + self.position_PE
         return out
+
+    def _scaled_picture(self, pixels_KHWC: Tensor) -> Tensor:
+        """Return the scaled pictures [K, 3, H, W], channels last in memory, which convolutions are fastest with."""
+        return self.scale(pixels_KHWC.flatten(2)).view(pixels_KHWC.shape).permute(0, 3, 1, 2)
 
     def scale(self, pixels_KXF: Tensor) -> Tensor:
         """Return uint8 pixels, whose colours take turns along the last axis, as the numbers that the tower computes with.
