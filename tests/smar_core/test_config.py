@@ -156,6 +156,7 @@ def test_a_setting_that_would_be_ignored_is_refused(overrides: list[str], messag
     [
         ("dpsr", "model.num_image_layers=1", "(1) plays no part in model.item_towers ['text']; leave model.num_image_layers out"),
         ("dpsr", "model.patch_size_px=16", "or choose a variant with the image tower."),
+        ("dpsr", "model.patch_stem=convolution", "or choose a variant with the image tower."),
         ("dpsr", "model.fusion=cross_attention", "or choose a variant with the multimodal tower."),
         ("dpsr-i", "model.max_item_tokens=20", "or choose a variant with the text tower."),
         ("smar-nc", "model.num_fusion_layers=2", "plays no part in model.fusion pooled"),

@@ -128,10 +128,11 @@ def test_image_tower_alone_has_an_embedding_for_items_without_picture() -> None:
     assert not torch.allclose(found[0], found[1])
 
 
+@pytest.mark.parametrize("patch_stem", ["linear", "convolution"])
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_every_weight_learns(fusion: str) -> None:
+def test_every_weight_learns(fusion: str, patch_stem: str) -> None:
     """Each parameter gets a gradient from the three losses together: nothing in the towers is idle."""
-    model = _model(fusion=fusion, num_views=2).train()
+    model = _model(fusion=fusion, patch_stem=patch_stem, num_views=2).train()
     ids = torch.tensor([[2, 9, 11], [2, 12, 0]])
     mask = ids > 0
     pixels = torch.randint(0, 256, (2, 2, 24, 16, 3), dtype=torch.uint8)

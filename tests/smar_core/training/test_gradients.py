@@ -62,6 +62,14 @@ def test_what_plays_no_part_has_no_gradient_in_chunks_either(workbench, batch, a
     assert chunked["image_tower.head.projection.weight"] is None
 
 
+def test_chunks_equal_the_full_batch_with_a_convolutional_stem(workbench, batch, assert_same_gradients) -> None:
+    model, objective = workbench.model(patch_stem="convolution"), PretrainingObjective(LossConfig())
+    whole, whole_gradients = _gradients(workbench, batch, model, objective, None)
+    loss, gradients = _gradients(workbench, batch, model, objective, 3)
+    assert loss == pytest.approx(whole, rel=1e-5)
+    assert_same_gradients(whole_gradients, gradients)
+
+
 def test_single_tower_with_a_fallback(workbench, batch, assert_same_gradients) -> None:
     """DPSR-i: an item without a picture is a learned embedding."""
     model, objective = workbench.model(item_towers=("image",)), PretrainingObjective(LossConfig(alpha=0.0, gamma=0.0))
