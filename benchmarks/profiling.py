@@ -35,6 +35,7 @@ SHARES = (
     ("embedding_backward", ("Embedding",)),
     ("attention", ("scaled_dot_product",)),
     ("matrix_products", ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")),
+    ("convolutions", ("convolution",)),
     ("elementwise_and_norm", ("aten::",)),
 )
 """Group of an operation: the first of which it, or a call that it is part of, has a word in its name."""
