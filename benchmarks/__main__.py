@@ -85,6 +85,8 @@ def measure_rivals(job: Job, arguments: argparse.Namespace) -> Results:
     """Run every race on the same data, with one square picture an item and linear patches: CLIP takes no others."""
     from benchmarks.rivals import RACES, run_race
 
+    if any(setting.partition("=")[0].strip() == "model.patch_stem" for setting in arguments.settings):
+        raise SystemExit("rivals are compared with linear patches, as CLIP has them: leave model.patch_stem out")
     as_clip = ["model.patch_stem=linear"]
     pictures = [f"prepare.image_height_px={job.config.prepare.image_width_px}", "prepare.max_views=1"]
     _prepare(Job(job.items, job.clicks, job.folder, override_config(job.config, pictures)))

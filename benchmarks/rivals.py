@@ -121,7 +121,7 @@ class Turns:
 def run_race(race: Race, job: Job, packages: Path, num_rounds: int) -> dict[str, Figures]:
     """Let the contenders of a race take turns and return each one's rate, spread, ratio to ours, and memory.
 
-    A rival that does not even start, because it is not installed for example, is left out with a line on the error stream.
+    A rival that is not installed has no figures, and a line on the error stream says so.
 
     Args:
         race: Who runs.
@@ -130,7 +130,7 @@ def run_race(race: Race, job: Job, packages: Path, num_rounds: int) -> dict[str,
         num_rounds: Counted rounds.
 
     Raises:
-        ChildProcessError: Ours failed, or another one on its way; its own words are above.
+        ChildProcessError: A contender failed; its own words are above.
     """
     settings = SETTINGS if race.is_training else ()
     steps = STEPS_A_ROUND if race.is_training else 1
@@ -147,10 +147,10 @@ def run_race(race: Race, job: Job, packages: Path, num_rounds: int) -> dict[str,
         theirs.close()
         try:
             _receive(name, ours)  # the first round, which is not counted
-        except ChildProcessError:
+        except ImportError as error:
             if number == 0:
                 raise
-            print(f"{race.title}: {name} could not start and is left out; its own words are above", file=sys.stderr)
+            print(f"{race.title}: {name} is left out: {error}", file=sys.stderr)
             continue
         pipes[name] = ours
     rates: dict[str, list[float]] = {name: [] for name in pipes}
@@ -164,7 +164,8 @@ def run_race(race: Race, job: Job, packages: Path, num_rounds: int) -> dict[str,
     for process in processes:
         process.join()
     first = rates[next(iter(rates))]
-    return {
+    absent: dict[str, Figures] = {name: {} for name in race.contenders if name not in rates}
+    return absent | {
         name: {
             "per_second": statistics.median(found),
             "least": min(found),
@@ -178,9 +179,12 @@ def run_race(race: Race, job: Job, packages: Path, num_rounds: int) -> dict[str,
 
 def _receive(name: str, pipe: Connection) -> tuple[float, float]:
     try:
-        seconds, megabytes = pipe.recv()
+        found = pipe.recv()
     except EOFError:
         raise ChildProcessError(f"{name} did not finish its round") from None
+    if isinstance(found, ImportError):
+        raise found
+    seconds, megabytes = found
     return seconds, megabytes
 
 
@@ -189,5 +193,7 @@ def _compete(contender: Contender, job: Job, packages: Path, pipe: Connection, s
     torch.set_num_threads(job.config.runtime.num_threads)
     try:
         contender(job, Turns(pipe, steps))
+    except ImportError as error:
+        pipe.send(error)
     except RaceOverError:
         return

@@ -68,5 +68,7 @@ class FinetuneConfig(OptimiserConfig):
     @model_validator(mode="after")
     def _check_freeze(self) -> "FinetuneConfig":
         if self.num_steps and set(self.freeze) == set(get_args(Tower)):
-            raise ValueError("freeze names every tower, so nothing would move: name fewer, or set num_steps to 0")
+            raise ValueError(
+                "freeze names every tower, so nothing would move: name fewer, or leave it out and set num_steps to 0"
+            )
         return self

@@ -134,7 +134,7 @@ def _differences(title: str, differences: Sequence[Difference], family: str) -> 
         f"Mean over common seeds, with the paired 95% bootstrap interval over queries and the paired randomisation test. {family}"
     )
     if any(difference.over_seeds is not None for difference in differences):
-        note += " Over trainings too: the interval with the seeds resampled beside the queries."
+        note += " Over trainings too: the interval with the seeds resampled beside the queries, as widely as they spread."
     return Table(title, ("", "seeds", *(SLICE_NAMES[name] for name in slices)), tuple(rows), note)
 
 
@@ -149,7 +149,7 @@ def _choices(axis: Axis) -> Table:
         )
         rows.append((SLICE_NAMES[choice.slice], choice.value, told))
     note = (
-        "The value of the highest mean over the seeds that it shares with the preset's own; where its interval holds 0, the data "
-        "do not tell the two apart."
+        "The value of the largest gain over the preset's own, each over the seeds that both were trained with; where its "
+        "interval holds 0, the data do not tell the two apart."
     )
     return Table(f"{axis.key}: best value", ("", "value", "against the preset's own"), tuple(rows), note)

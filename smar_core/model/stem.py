@@ -1,10 +1,10 @@
 """Patch embeddings by a few strided convolutions instead of one linear map of a patch.
 
 A linear map of 8 x 8 pixels has to find edges and textures in 192 numbers that nearly all say how bright the patch is. Three
-convolutions of 3 x 3 pixels build them up from neighbours; an embedding sees its own patch and, as the strides fall, those above
+convolutions of 3 x 3 pixels build them up from neighbours: an embedding sees its own patch and, as the strides fall, those above
 and to the left of it. Transformers whose patches begin so learn faster and from fewer pictures (Xiao et al., "Early Convolutions
-Help Transformers See Better", 2021).
-Left out: batch normalisation, as there, because a picture's embedding would depend on the pictures beside it.
+Help Transformers See Better", 2021). There a batch is normalised after each convolution; here a picture is, by itself, because an
+embedding must not depend on the pictures beside it, and GELU takes the place of ReLU as in the other layers.
 """
 
 import itertools

@@ -293,7 +293,7 @@ def test_diagnosis_agrees_with_the_scores(scores: dict[str, Any]) -> None:
     pairs = scores["exclusive"]["overall"]
     assert pairs["num_pairs"] == pairs["num_both"] == 6  # of test; a top 50 of ten products holds them all
     assert set(scores["reliance"]) == {"shuffled", "blank"}
-    assert len(scores["signatures"]) == 5
+    assert len(scores["signatures"]) == 6
 
 
 def test_reliance_can_be_skipped(finished_run, tmp_path: Path) -> None:

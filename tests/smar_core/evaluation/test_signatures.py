@@ -61,6 +61,8 @@ def test_a_gate_that_keeps_pictures_out_leaves_the_precision_outside_fashion_ope
     scores = differences(overall={"R@50": cell(0.01, 0.03)}, not_fashion={"P@50": cell(0.0, 0.0), "P@10": cell(0.0, 0.0)})
     signature = found(NAMES[0], scores)
     assert signature.is_present is None and "smar,dpsr" in signature.evidence
+    text_only = differences(overall={"R@50": cell(0.0, 0.0)}, not_fashion={"P@50": cell(0.0, 0.0), "P@10": cell(0.0, 0.0)})
+    assert found(NAMES[0], text_only).is_present is False  # a model without pictures
 
 
 @pytest.mark.parametrize(("low", "is_present"), [(0.02, False), (-0.001, True)])
@@ -102,6 +104,8 @@ def test_a_pre_training_that_ends_where_it_began(looks: list[float], is_present:
     signature = found("Nothing was learned", {}, curve("validation_R@50_multimodal", looks))
     assert signature.is_present is is_present
     assert found("Nothing was learned", {}, curve("loss", looks)).is_present is None
+    known = [curve("validation_R@50_text", [0.52, 0.7])["pretrain"], curve("validation_R@50_image", looks)["pretrain"]]
+    assert found("Nothing was learned", {}, {"pretrain": pa.concat_tables(known)}).is_present is None
 
 
 def test_gradients_may_jump_higher_than_losses() -> None:

@@ -15,13 +15,18 @@ LOSS_TOLERANCE = 0.005
 LEAST_GRADIENT_COSINE = 0.999
 
 
-@pytest.mark.parametrize("fusion", ["cross_attention", "pooled", "early_concatenation"])
+@pytest.mark.parametrize(
+    ("fusion", "patch_stem"),
+    [("cross_attention", "linear"), ("cross_attention", "convolution"), ("pooled", "linear"), ("early_concatenation", "linear")],
+)
 @pytest.mark.parametrize(("temperature", "chunk_size"), [(0.1, None), (0.1, 3), (LossConfig().temperature, None)])
-def test_bfloat16_is_near_float32(workbench: Any, batch: Batch, fusion: str, temperature: float, chunk_size: int | None) -> None:
+def test_bfloat16_is_near_float32(
+    workbench: Any, batch: Batch, fusion: str, patch_stem: str, temperature: float, chunk_size: int | None
+) -> None:
     """Cosine of every embedding, the loss, and the direction of the whole gradient; a low temperature magnifies what differs."""
     found = {}
     for precision in ("float32", "bfloat16"):
-        model = workbench.model(fusion=fusion).train()
+        model = workbench.model(fusion=fusion, patch_stem=patch_stem).train()
         encoder = workbench.encoder(model, RuntimeConfig(device="cpu", precision=precision))
         with torch.no_grad():
             embeddings = {"query": encoder.queries(batch), **encoder.items(batch)}

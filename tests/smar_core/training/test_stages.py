@@ -101,6 +101,27 @@ def test_resumed_equals_uninterrupted_with_all_that_has_a_state(pretrain_to, tmp
     assert open_artifact(tmp_path / "plain", "model").digest != first.digest
 
 
+def test_a_point_of_the_curve_has_the_largest_gradient_norm_since_the_last(
+    pretrain_to, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the run was killed between two points."""
+    pretrain_to(tmp_path / "every step", tmp_path / "work-every")
+    monkeypatch.setattr("smar_core.training.loop._POINTS_A_CURVE", 2)
+    pretrain_to(tmp_path / "whole", tmp_path / "work-whole")
+    with pytest.raises(Killed):
+        pretrain_to(tmp_path / "resumed", tmp_path / "work", kill_at=5)
+    pretrain_to(tmp_path / "resumed", tmp_path / "work")
+    every, whole, resumed = (_norms(open_artifact(tmp_path / name, "model")) for name in ("every step", "whole", "resumed"))
+    assert list(every) == list(range(1, 13))
+    assert whole == resumed == {6: max(every[n] for n in range(1, 7)), 12: max(every[n] for n in range(7, 13))}
+
+
+def _norms(model: Artifact) -> dict[int, float]:
+    curve = model.read_table("curve").to_pydict()
+    rows = zip(curve["step"], curve["name"], curve["value"], strict=True)
+    return {step: value for step, name, value in rows if name == "grad_norm"}
+
+
 def test_seed_decides_the_weights(pretrain_to, tmp_path: Path) -> None:
     for name, seed in (("one", 1), ("same", 1), ("other", 2)):
         pretrain_to(tmp_path / name, tmp_path / f"work-{name}", seed=seed, num_steps=2)
