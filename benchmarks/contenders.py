@@ -4,10 +4,9 @@ Ours are the real stages. The others get towers of the same sizes, batches by th
 item once, token ids made beforehand and cut to the longest of the batch as ours are, and a bare loop (forward, their own loss,
 backward, clipped gradients, fused AdamW): nothing of their trainers or loaders, which would cost them more.
 Not equal, to our cost: ours draws false negatives out, logs, and seeds every step. To theirs: a picture is encoded where an item
-has none, too; BERT has a norm after the
-embeddings' sum and none at the end, and the Router's two sides have a table of token embeddings each where ours share one; CLIP
-has a class token beside its patches, causal text and, in open_clip, a loss in both directions over texts that always fill its
-context. Theirs computes on padding; ours does not, which is most of the difference.
+has none, too; BERT has a norm after the embeddings' sum and none at the end, and the Router's two sides have a table of token
+embeddings each where ours share one; CLIP has a class token beside its patches, causal text and, in open_clip, a loss in both
+directions over texts that always fill its context. Theirs computes on padding; ours does not, which is most of the difference.
 """
 
 import importlib

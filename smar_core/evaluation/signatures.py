@@ -35,7 +35,6 @@ NORM_SPIKE = 4.0
 LEAST_GAIN = 0.02
 """Gain in R@50 below which pre-training has learned nothing: another random order may find a little more than the first."""
 
-
 HALF = 0.5
 """R@50 at step 0 from which a small gain is no sign: a catalogue of few items, or weights that were trained before."""
 
