@@ -39,7 +39,9 @@ class ModelConfig(Section):
         "random",
         description="start of the linear map of a patch: noise, or whitened principal components of the catalogue's patches",
     )
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share dropped of the token embeddings, and of the pooled states that an embedding is made of"
+    )
     max_query_tokens: Positive = 16
     max_item_tokens: Positive = 40
     query_encoder: str | None = Field(None, description="local folder or hub name of a text checkpoint to start from")

@@ -59,6 +59,9 @@ class FinetuneConfig(OptimiserConfig):
     num_steps: Count = 250
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     validate_every_steps: Positive = 125
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="model.dropout while fine-tuning, which sees every click many times; absent: as in pre-training"
+    )
     gate_weighting: Literal["soft", "hard"] = Field("soft", description="P(q) as a probability, or as a decision")
     text_weight: Annotated[float, Field(ge=0)] = Field(
         0.1, description="least weight of L_t under a learned gate, keeps the text index alive"

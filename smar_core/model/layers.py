@@ -18,9 +18,9 @@ from smar_core.model.packing import Block, Packing
 class Attention(nn.Module):
     """Multi-head attention of one sequence to another (or to itself)."""
 
-    def __init__(self, hidden_size: int, num_heads: int, dropout: float) -> None:
+    def __init__(self, hidden_size: int, num_heads: int) -> None:
         super().__init__()
-        self.num_heads, self.dropout = num_heads, dropout
+        self.num_heads = num_heads
         self.query = nn.Linear(hidden_size, hidden_size)
         self.key_value = nn.Linear(hidden_size, 2 * hidden_size)
         self.output = nn.Linear(hidden_size, hidden_size)
@@ -54,7 +54,6 @@ class Attention(nn.Module):
             key.transpose(1, 2),
             value.transpose(1, 2),
             attn_mask=None if block.context_mask_BM is None else block.context_mask_BM[:, None, None, :],
-            dropout_p=self.dropout if self.training else 0.0,
         )
         return mixed.transpose(1, 2).reshape(-1, width)
 
@@ -62,25 +61,24 @@ class Attention(nn.Module):
 class FeedForward(nn.Sequential):
     """Position-wise part of a layer."""
 
-    def __init__(self, hidden_size: int, inner_size: int, dropout: float) -> None:
-        super().__init__(nn.Linear(hidden_size, inner_size), nn.GELU(), nn.Linear(inner_size, hidden_size), nn.Dropout(dropout))
+    def __init__(self, hidden_size: int, inner_size: int) -> None:
+        super().__init__(nn.Linear(hidden_size, inner_size), nn.GELU(), nn.Linear(inner_size, hidden_size))
 
 
 class SelfAttentionLayer(nn.Module):
     """One layer of a query, text or image tower."""
 
-    def __init__(self, hidden_size: int, num_heads: int, inner_size: int, dropout: float) -> None:
+    def __init__(self, hidden_size: int, num_heads: int, inner_size: int) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(hidden_size)
-        self.attention = Attention(hidden_size, num_heads, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.attention = Attention(hidden_size, num_heads)
         self.feed_forward_norm = nn.LayerNorm(hidden_size)
-        self.feed_forward = FeedForward(hidden_size, inner_size, dropout)
+        self.feed_forward = FeedForward(hidden_size, inner_size)
 
     def forward(self, x_TE: Tensor, blocks: Sequence[Block]) -> Tensor:
         """Return the states [T, E] of packed sequences."""
         normed_TE = self.attention_norm(x_TE)
-        x_TE = x_TE + self.dropout(self.attention(normed_TE, normed_TE, blocks))
+        x_TE = x_TE + self.attention(normed_TE, normed_TE, blocks)
         out: Tensor = x_TE + self.feed_forward(self.feed_forward_norm(x_TE))
         return out
 
@@ -88,8 +86,8 @@ class SelfAttentionLayer(nn.Module):
 class SelfAttentionLayers(nn.ModuleList):
     """The layers of a tower, on sequences that are packed before the first and unpacked after the last."""
 
-    def __init__(self, num_layers: int, hidden_size: int, num_heads: int, inner_size: int, dropout: float) -> None:
-        super().__init__(SelfAttentionLayer(hidden_size, num_heads, inner_size, dropout) for _ in range(num_layers))
+    def __init__(self, num_layers: int, hidden_size: int, num_heads: int, inner_size: int) -> None:
+        super().__init__(SelfAttentionLayer(hidden_size, num_heads, inner_size) for _ in range(num_layers))
 
     def forward(self, x_BLE: Tensor, mask_BL: Tensor | None) -> Tensor:
         """Return [B, L, E]; False in the mask hides padding, whose states mean nothing."""
@@ -103,20 +101,34 @@ class SelfAttentionLayers(nn.ModuleList):
 class CrossAttentionLayer(nn.Module):
     """One layer of the multimodal tower: text places ask, image patches answer (PAPER.md 4)."""
 
-    def __init__(self, hidden_size: int, num_heads: int, inner_size: int, dropout: float) -> None:
+    def __init__(self, hidden_size: int, num_heads: int, inner_size: int) -> None:
         super().__init__()
         self.text_norm = nn.LayerNorm(hidden_size)
         self.image_norm = nn.LayerNorm(hidden_size)
-        self.attention = Attention(hidden_size, num_heads, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.attention = Attention(hidden_size, num_heads)
         self.feed_forward_norm = nn.LayerNorm(hidden_size)
-        self.feed_forward = FeedForward(hidden_size, inner_size, dropout)
+        self.feed_forward = FeedForward(hidden_size, inner_size)
 
     def forward(self, text_TE: Tensor, image_SE: Tensor, blocks: Sequence[Block]) -> Tensor:
         """Return packed text states [T, E], each with what it took from the patches of its item."""
-        text_TE = text_TE + self.dropout(self.attention(self.text_norm(text_TE), self.image_norm(image_SE), blocks))
+        text_TE = text_TE + self.attention(self.text_norm(text_TE), self.image_norm(image_SE), blocks)
         out: Tensor = text_TE + self.feed_forward(self.feed_forward_norm(text_TE))
         return out
+
+
+class Dropout(nn.Dropout):
+    """Dropout at the two ends of a tower, none within its layers.
+
+    There it would need random numbers for every state of every layer: 16% of a step on a CPU, and no more recall (docs/LOG.md).
+    A class of its own, so that ``set_dropout`` leaves a checkpoint's alone.
+    """
+
+
+def set_dropout(module: nn.Module, dropout: float) -> None:
+    """Set the share that the towers of a model drop."""
+    for part in module.modules():
+        if isinstance(part, Dropout):
+            part.p = dropout
 
 
 class TokenEmbedding(nn.Module):
@@ -127,7 +139,7 @@ class TokenEmbedding(nn.Module):
         self.token = nn.Embedding(vocab_size, hidden_size)
         self.position = nn.Embedding(max_tokens, hidden_size)
         self.norm = nn.LayerNorm(hidden_size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, ids_BL: Tensor) -> Tensor:
         """Return [B, L, E]."""
@@ -139,14 +151,15 @@ class TokenEmbedding(nn.Module):
 class EmbeddingHead(nn.Module):
     """Mean over the places that count, a linear map, L2 norm (PAPER.md 6; mean pooling is our choice [C])."""
 
-    def __init__(self, hidden_size: int, embed_dim: int) -> None:
+    def __init__(self, hidden_size: int, embed_dim: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(hidden_size)
+        self.dropout = Dropout(dropout)
         self.projection = nn.Linear(hidden_size, embed_dim)
 
     def forward(self, states_BLE: Tensor, mask_BL: Tensor | None) -> Tensor:
         """Return [B, D], float32, of length 1."""
-        pooled_BE = masked_mean(self.norm(states_BLE), mask_BL)
+        pooled_BE = self.dropout(masked_mean(self.norm(states_BLE), mask_BL))
         return F.normalize(self.projection(pooled_BE).float(), dim=-1)
 
 

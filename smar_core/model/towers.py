@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers import initialization as init
 
 from smar_core.model.configuration import SmarConfig
-from smar_core.model.layers import CrossAttentionLayer, EmbeddingHead, SelfAttentionLayers, TokenEmbedding, masked_mean
+from smar_core.model.layers import CrossAttentionLayer, Dropout, EmbeddingHead, SelfAttentionLayers, TokenEmbedding, masked_mean
 from smar_core.model.packing import Packing
 from smar_core.model.stem import ConvolutionalStem
 
@@ -64,7 +64,7 @@ class CheckpointEncoder(nn.Module):
 
 
 def _self_attention_layers(config: SmarConfig, num_layers: int) -> SelfAttentionLayers:
-    return SelfAttentionLayers(num_layers, config.hidden_size, config.num_heads, config.feed_forward_size, config.dropout)
+    return SelfAttentionLayers(num_layers, config.hidden_size, config.num_heads, config.feed_forward_size)
 
 
 def _token_embedding(config: SmarConfig) -> TokenEmbedding:
@@ -80,7 +80,7 @@ class QueryTower(SmarPreTrainedModel):
         self.embedding = None if config.query_encoder else _token_embedding(config)
         self.layers = None if config.query_encoder else _self_attention_layers(config, config.num_query_layers)
         self.checkpoint = CheckpointEncoder(config.query_encoder, config.hidden_size) if config.query_encoder else None
-        self.head = EmbeddingHead(config.hidden_size, config.embed_dim)
+        self.head = EmbeddingHead(config.hidden_size, config.embed_dim, config.dropout)
         self.post_init()
 
     def forward(self, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class ItemTextTower(nn.Module):
         self.embedding = _token_embedding(config) if has_own_embedding else None
         self.layers = None if config.text_encoder else _self_attention_layers(config, config.num_text_layers)
         self.checkpoint = CheckpointEncoder(config.text_encoder, config.hidden_size) if config.text_encoder else None
-        self.head = EmbeddingHead(config.hidden_size, config.embed_dim)
+        self.head = EmbeddingHead(config.hidden_size, config.embed_dim, config.dropout)
 
     def forward(self, ids_NL: Tensor, mask_NL: Tensor, shared_embedding: TokenEmbedding | None) -> tuple[Tensor, Tensor]:
         """Return H_t [N, L, E] and S_t [N, D], the latter L2-normalised."""
@@ -147,7 +147,7 @@ class ImageTower(nn.Module):
         self.layers = _self_attention_layers(config, config.num_image_layers) if is_fresh else None
         self.view_VE = nn.Parameter(torch.empty(config.num_views - 1, config.hidden_size)) if config.num_views > 1 else None
         self.missing_D = nn.Parameter(torch.empty(config.embed_dim)) if config.has_image_fallback else None
-        self.head = EmbeddingHead(config.hidden_size, config.embed_dim)
+        self.head = EmbeddingHead(config.hidden_size, config.embed_dim, config.dropout)
 
     def forward(self, pixels_NVHWC: Tensor, has_view_NV: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """Encode items that have at least one view.
@@ -227,10 +227,10 @@ class CrossAttentionTower(nn.Module):
     def __init__(self, config: SmarConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            CrossAttentionLayer(config.hidden_size, config.num_heads, config.feed_forward_size, config.dropout)
+            CrossAttentionLayer(config.hidden_size, config.num_heads, config.feed_forward_size)
             for _ in range(config.num_fusion_layers)
         )
-        self.head = EmbeddingHead(config.hidden_size, config.embed_dim)
+        self.head = EmbeddingHead(config.hidden_size, config.embed_dim, config.dropout)
 
     def forward(self, text_NLE: Tensor, text_mask_NL: Tensor, image_NPE: Tensor, image_mask_NP: Tensor | None) -> Tensor:
         """Return S_m [N, D], L2-normalised."""
@@ -249,6 +249,7 @@ class PooledTower(nn.Module):
         super().__init__()
         self.text_norm = nn.LayerNorm(config.hidden_size)
         self.image_norm = nn.LayerNorm(config.hidden_size)
+        self.dropout = Dropout(config.dropout)
         self.inner = nn.Linear(2 * config.hidden_size, config.feed_forward_size)
         self.projection = nn.Linear(config.feed_forward_size, config.embed_dim)
 
@@ -256,7 +257,7 @@ class PooledTower(nn.Module):
         """Return S_m [N, D], L2-normalised."""
         text_NE = masked_mean(self.text_norm(text_NLE), text_mask_NL)
         image_NE = masked_mean(self.image_norm(image_NPE), image_mask_NP)
-        mixed_NF = nn.functional.gelu(self.inner(torch.cat([text_NE, image_NE], dim=-1)))
+        mixed_NF = nn.functional.gelu(self.inner(self.dropout(torch.cat([text_NE, image_NE], dim=-1))))
         return nn.functional.normalize(self.projection(mixed_NF).float(), dim=-1)
 
 
@@ -269,7 +270,7 @@ class ConcatenationTower(nn.Module):
     def __init__(self, config: SmarConfig) -> None:
         super().__init__()
         self.layers = _self_attention_layers(config, config.num_image_layers + config.num_fusion_layers)
-        self.head = EmbeddingHead(config.hidden_size, config.embed_dim)
+        self.head = EmbeddingHead(config.hidden_size, config.embed_dim, config.dropout)
 
     def forward(self, text_NLE: Tensor, text_mask_NL: Tensor, image_NPE: Tensor, image_mask_NP: Tensor | None) -> Tensor:
         """Return S_m [N, D], L2-normalised, of embeddings that went through no layer yet."""

@@ -14,6 +14,7 @@ from smar_core.errors import UserError
 from smar_core.losses.objectives import FinetuningObjective
 from smar_core.model.device import resolve_device
 from smar_core.model.gate import Gate
+from smar_core.model.layers import set_dropout
 from smar_core.model.modeling import SmarModel
 from smar_core.model.pictures import PictureStore
 from smar_core.stage import StageContext
@@ -71,6 +72,8 @@ def finetune(
     device = resolve_device(runtime)
     network, tokenizer = open_model(pretrained)
     freeze(network, config.freeze)
+    if config.dropout is not None:
+        set_dropout(network, config.dropout)
     loss = continue_temperature(loss, pretrained)
     header = Gate.load(gate.path)
     data = open_training_data(

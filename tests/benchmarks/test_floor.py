@@ -9,7 +9,7 @@ from smar_core.model.layers import SelfAttentionLayers
 
 
 def test_matrix_products_of_a_training_step_agree_with_torchs_counter() -> None:
-    layers = SelfAttentionLayers(num_layers=1, hidden_size=8, num_heads=2, inner_size=12, dropout=0.0)
+    layers = SelfAttentionLayers(num_layers=1, hidden_size=8, num_heads=2, inner_size=12)
     x_BLE, mask_BL = torch.randn(2, 3, 8), torch.tensor([[True, True, True], [True, False, False]])
     with FlopCounterMode(display=False) as expected:
         layers(x_BLE, mask_BL).sum().backward()
@@ -21,7 +21,7 @@ def test_matrix_products_of_a_training_step_agree_with_torchs_counter() -> None:
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_a_forward_pass_is_counted_alike_with_and_without_inference_mode(mode: type) -> None:
     """4 places through five maps; attention of 3 on 3 places and of 1 on 1, two products, 2 heads of 4."""
-    layers = SelfAttentionLayers(num_layers=1, hidden_size=8, num_heads=2, inner_size=12, dropout=0.0)
+    layers = SelfAttentionLayers(num_layers=1, hidden_size=8, num_heads=2, inner_size=12)
     x_BLE, mask_BL = torch.randn(2, 3, 8), torch.tensor([[True, True, True], [True, False, False]])
     with mode(), CountWork() as counted:
         layers(x_BLE, mask_BL)

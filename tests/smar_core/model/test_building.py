@@ -11,6 +11,7 @@ from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel, PreTraine
 from smar_core.config import ModelConfig
 from smar_core.errors import UserError
 from smar_core.model.building import build_model
+from smar_core.model.layers import set_dropout
 from smar_core.model.modeling import SmarModel
 
 SIZES = {"hidden_size": 24, "embed_dim": 24, "feed_forward_size": 32, "num_query_layers": 1}
@@ -73,6 +74,15 @@ def test_one_text_checkpoint_beside_a_tower_from_scratch(tmp_path: Path, prepare
     ids, mask = tokenizer.encode(["blue dress"], 8)
     assert model.encode_query(ids, mask).shape == (1, 24)
     assert model.text_tower(ids, mask, model.query_tower.embedding)[1].shape == (1, 24)
+
+
+def test_dropout_of_a_checkpoint_is_its_own(tmp_path: Path, prepared: Path) -> None:
+    config = ModelConfig(**SIZES, query_encoder=_bert(tmp_path / "bert", "blue dress"))
+    model, _ = build_model(config, prepared, image_width_px=48, image_height_px=64, num_views=1, seed=0)
+    set_dropout(model, 0.4)
+    shares = {name: part.p for name, part in model.named_modules() if isinstance(part, torch.nn.Dropout)}
+    assert {share for name, share in shares.items() if "checkpoint" in name} == {0.1}
+    assert {share for name, share in shares.items() if "checkpoint" not in name} == {0.4}
 
 
 def test_image_tower_of_a_two_tower_checkpoint(tmp_path: Path, prepared: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from smar_core.model.configuration import SmarConfig
-from smar_core.model.layers import masked_mean
+from smar_core.model.layers import masked_mean, set_dropout
 from smar_core.model.modeling import ItemEmbeddings, QueryTower, SmarModel
 from smar_core.model.towers import to_patches
 
@@ -141,6 +141,22 @@ def test_every_weight_learns(fusion: str, patch_stem: str) -> None:
     total = sum((embedding @ direction).sum() for embedding in (model.encode_query(ids, mask), found["text"], found["image"]))
     (total + (found["multimodal"] @ direction).sum()).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_dropout_reaches_every_tower_and_only_while_training(fusion: str) -> None:
+    model = _model(fusion=fusion, dropout=0.3)
+    ids, mask = torch.tensor([[5, 6, 7]]), torch.ones(1, 3, dtype=torch.bool)
+    assert _moves(model, ids, mask) == dict.fromkeys(("query", "text", "image", "multimodal"), False)
+    assert _moves(model.train(), ids, mask) == dict.fromkeys(("query", "text", "image", "multimodal"), True)
+    set_dropout(model, 0.0)
+    assert _moves(model, ids, mask) == dict.fromkeys(("query", "text", "image", "multimodal"), False)
+
+
+def _moves(model: SmarModel, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, bool]:
+    """Return whether each tower answers the same question in two ways."""
+    first, second = ({"query": model.encode_query(ids, mask), **_items(model, ALL)} for _ in range(2))
+    return {tower: not torch.equal(first[tower], second[tower]) for tower in first}
 
 
 def test_pixels_are_scaled_by_colour_whether_in_rows_or_patches() -> None:

@@ -28,7 +28,7 @@ def test_layers_on_a_padded_batch_are_the_layers_on_each_sequence(
     """Both ways agree with the loop in every value, and in every gradient of a weight and of an input that counts."""
     torch.manual_seed(0)
     mask_BL = torch.tensor(mask, dtype=torch.bool)
-    layers = SelfAttentionLayers(num_layers=2, hidden_size=8, num_heads=2, inner_size=12, dropout=0.0).double()
+    layers = SelfAttentionLayers(num_layers=2, hidden_size=8, num_heads=2, inner_size=12).double()
     x_BLE = torch.randn(*mask_BL.shape, 8, dtype=torch.float64, requires_grad=True)
     inputs = [x_BLE, *layers.parameters()]
 
@@ -51,7 +51,7 @@ def test_text_attends_to_the_patches_of_its_own_item(
     torch.manual_seed(0)
     text_mask_BL = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1], [1, 1, 1, 0]], dtype=torch.bool)
     image_mask_BM = None if image_mask is None else torch.tensor(image_mask, dtype=torch.bool)
-    layer = CrossAttentionLayer(hidden_size=8, num_heads=2, inner_size=12, dropout=0.0).double()
+    layer = CrossAttentionLayer(hidden_size=8, num_heads=2, inner_size=12).double()
     text_BLE, image_BME = (torch.randn(4, length, 8, dtype=torch.float64, requires_grad=True) for length in (4, 3))
     inputs = [text_BLE, image_BME, *layer.parameters()]
 
@@ -81,7 +81,7 @@ def test_unpack_undoes_pack_and_clears_padding() -> None:
 
 def test_layers_can_be_traced() -> None:
     """A trace made with one batch holds for another with other lengths."""
-    layers = SelfAttentionLayers(num_layers=2, hidden_size=8, num_heads=2, inner_size=12, dropout=0.0).eval()
+    layers = SelfAttentionLayers(num_layers=2, hidden_size=8, num_heads=2, inner_size=12).eval()
     masks = [torch.tensor([[True, True, False], [True, False, False]]), torch.tensor([[True, True, True], [True, True, False]])]
     x_BLE = torch.randn(2, 3, 8)
     traced = torch.export.export(layers, (x_BLE, masks[0])).module()

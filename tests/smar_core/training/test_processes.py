@@ -1,6 +1,5 @@
 """Two processes against one, through the real launcher; each start of them takes seconds, so there are few."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from smar_core.artifact import Artifact, create_artifact, open_artifact, write_json
+from smar_core.artifact import Artifact, open_artifact
 from smar_core.config import FinetuneConfig, LossConfig, ModelConfig, PretrainConfig, RuntimeConfig
 from smar_core.errors import EXIT_INTERRUPTED, DivergedError, UserError
 from smar_core.stage import StageContext
@@ -83,23 +82,15 @@ def test_two_processes_pretrain_as_one(pretrain_in) -> None:
     assert heard
 
 
-def without_dropout(model: Artifact, path: Path) -> Artifact:
-    """Return a copy of a model that draws no random numbers: processes and chunks draw their own."""
-    with create_artifact(path, "model", config_digest="", parents={}) as folder:
-        for name in ("model.safetensors", "tokenizer.json", "curve.parquet", "training.json"):
-            shutil.copyfile(model.path / name, folder / name)
-        write_json(folder / "config.json", model.read_json("config.json") | {"dropout": 0.0})
-    return open_artifact(path, "model")
-
-
 def test_two_processes_finetune_in_chunks_as_one_at_once(finished_run, tmp_path: Path) -> None:
-    """Each process encodes its share of the rows two at a time."""
-    pretrained = without_dropout(finished_run.pretrained, tmp_path / "pretrained")
+    """Each process encodes its share of the rows two at a time; without dropout, which each would draw for itself."""
     made = []
     for num_processes, chunk_size in ((1, None), (2, 2)):
         output, context = tmp_path / f"model-{num_processes}", StageContext("config", tmp_path / f"work-{num_processes}")
-        config = FinetuneConfig(batch_size=5, queries_per_item=2, num_steps=3, validate_every_steps=3, chunk_size=chunk_size)
-        inputs = finished_run.items, finished_run.clicks, pretrained, finished_run.gate
+        config = FinetuneConfig(
+            batch_size=5, queries_per_item=2, num_steps=3, validate_every_steps=3, chunk_size=chunk_size, dropout=0.0
+        )
+        inputs = finished_run.items, finished_run.clicks, finished_run.pretrained, finished_run.gate
         loss = LossConfig(temperature_mode="learned")
         made.append((output, finetune(*inputs, output, loss, config, runtime_of(num_processes), context)))
     (one, figures_of_one), (two, figures_of_two) = made

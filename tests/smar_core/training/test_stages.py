@@ -197,6 +197,24 @@ def test_frozen_tower_does_not_move(finished_run, tmp_path: Path, tower: str) ->
     assert tower not in moved
 
 
+def test_dropout_of_finetuning_is_that_of_pretraining_unless_it_is_named(finished_run, tmp_path: Path) -> None:
+    """The model that is pre-trained here has one of its own."""
+    share = finished_run.pretrained.read_json("config.json")["dropout"]
+    assert share not in (0.0, 0.5)
+    weights = {}
+    for dropout in (None, share, 0.0, 0.5):
+        config = FinetuneConfig(batch_size=4, queries_per_item=1, num_steps=2, validate_every_steps=2, dropout=dropout)
+        inputs = finished_run.items, finished_run.clicks, finished_run.pretrained, finished_run.gate
+        context = StageContext("config", tmp_path / f"work {dropout}")
+        finetune(*inputs, tmp_path / f"model {dropout}", LossConfig(), config, RUNTIME, context)
+        model, _ = open_model(open_artifact(tmp_path / f"model {dropout}", "model"))
+        weights[dropout] = model.query_tower.head.projection.weight
+        assert model.config.dropout == share
+    assert torch.equal(weights[None], weights[share])
+    assert not torch.equal(weights[None], weights[0.0])
+    assert not torch.equal(weights[0.0], weights[0.5])
+
+
 @pytest.mark.parametrize("weighting", ["soft", "hard"])
 def test_pairs_are_weighed_by_the_gates_probability_or_by_its_decision(
     finished_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weighting: str
