@@ -28,6 +28,7 @@ def popularity_correction(loss: LossConfig, data: TrainingData, sampler: PairSam
         data.synthetic,
         num_true_a_batch=sampler.num_true_a_batch,
         num_synthetic_a_batch=sampler.num_synthetic_a_batch,
+        max_top_up_a_batch=sampler.max_top_up_a_batch,
         queries_per_item=config.queries_per_item,
     )
     return torch.from_numpy(log_q_N)
@@ -39,6 +40,7 @@ def log_inclusion(
     *,
     num_true_a_batch: int,
     num_synthetic_a_batch: int,
+    max_top_up_a_batch: int,
     queries_per_item: int,
 ) -> NDArray[np.float32]:
     """Return the log of each item's probability to be in a batch [N].
@@ -64,9 +66,9 @@ def log_inclusion(
     has_synthetic_N = num_synthetic_N > 0
     if num_synthetic_a_batch and has_synthetic_N.any():
         top_up_N = np.where(rest_N, np.minimum(queries_per_item - rest_N, num_synthetic_N), 0)
-        num_top_up = min(1.0, num_true_a_batch / len(true.item)) * top_up_N.sum()
+        num_top_up = min(max_top_up_a_batch, min(1.0, num_true_a_batch / len(true.item)) * top_up_N.sum())
         queries_a_turn = np.minimum(queries_per_item, num_synthetic_N[has_synthetic_N]).mean()
-        num_turns = max(0.0, num_synthetic_a_batch - num_top_up) / queries_a_turn
+        num_turns = (num_synthetic_a_batch - num_top_up) / queries_a_turn
         absent_N = absent_N * np.where(has_synthetic_N, 1 - min(1.0, num_turns / has_synthetic_N.sum()), 1.0)
     present_N = 1 - absent_N
     return np.log(np.where(present_N > 0, present_N, present_N[present_N > 0].min())).astype(np.float32)

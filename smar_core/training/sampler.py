@@ -3,12 +3,14 @@
 Encoding an item costs several times as much as encoding a query, so three queries an item give far more pairs a second.
 A batch holds ``batch_size * (1 - synthetic_share)`` true pairs and the rest synthetic ones. True pairs come in epochs: each
 item's pairs are shuffled and cut into groups of ``queries_per_item``, the groups shuffled; a group that a batch's end cuts goes
-on in the next batch. Items of the true pairs that have places left in their group get synthetic queries first, then fresh items
-are drawn, each item once an epoch. A synthetic query is not seen again before the others drawn from its item were. Everything
-is a function of (seed, state), and the state is small and saved.
+on in the next batch. Items of the true pairs that have places left in their group get synthetic queries first, since they are
+encoded anyway, but never more than all but ``LEAST_IN_TURN`` of the synthetic pairs: the rest go to all items in turn, each once
+an epoch, else items without a click would have none. A synthetic query is not seen again before the others drawn from its item
+were. Everything is a function of (seed, state), and the state is small and saved.
 """
 
 import copy
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +18,9 @@ import numpy as np
 
 from smar_core.config import OptimiserConfig
 from smar_core.training.pairs import SyntheticPairs, TrainingData, TruePairs
+
+LEAST_IN_TURN = 0.2
+"""Least share of a batch's synthetic pairs that goes to items in turn, clicked or not."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ class PairSampler:
         share = synthetic_share if len(synthetic.item) else 0.0
         self.num_synthetic_a_batch = round(batch_size * share)
         self.num_true_a_batch = batch_size - self.num_synthetic_a_batch
+        self.max_top_up_a_batch = math.floor((1 - LEAST_IN_TURN) * self.num_synthetic_a_batch)
         self._num_queries_of_item = np.diff(synthetic.first)
         self._items_with_synthetic = np.flatnonzero(self._num_queries_of_item)
         self._num_taken_of_item = np.zeros(len(synthetic.first) - 1, dtype=np.int64)
@@ -159,9 +165,8 @@ class PairSampler:
     def _draw_synthetic(self, true_item: np.ndarray) -> np.ndarray:
         missing = self.num_synthetic_a_batch
         taken: list[int] = []
-        items, counts = np.unique(true_item, return_counts=True)
-        for item, count in zip(items, counts, strict=True):
-            taken += self._next_queries(int(item), min(self._queries_per_item - int(count), missing - len(taken)))
+        for item, count in zip(*self._top_up(true_item), strict=True):
+            taken += self._next_queries(int(item), int(count))
         while len(taken) < missing:
             if self._position["item"] == len(self._item_order):
                 self._epoch["item"] += 1
@@ -171,6 +176,15 @@ class PairSampler:
             self._position["item"] += 1
             taken += self._next_queries(item, min(self._queries_per_item, missing - len(taken)))
         return np.array(taken, dtype=np.int64)
+
+    def _top_up(self, true_item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the items of the true pairs, ascending, and how many synthetic queries each is given; the first drawn go first."""
+        items, first, counts = np.unique(true_item, return_index=True, return_counts=True)
+        free = np.clip(self._queries_per_item - counts, 0, self._num_queries_of_item[items])
+        as_drawn = np.argsort(first)
+        used_before = np.zeros(len(items), dtype=np.int64)
+        used_before[as_drawn] = np.cumsum(free[as_drawn]) - free[as_drawn]
+        return items, np.clip(self.max_top_up_a_batch - used_before, 0, free)
 
     def _next_queries(self, item: int, wanted: int) -> list[int]:
         """Take the item's next queries in their order, beginning again after the last; none twice in one call."""

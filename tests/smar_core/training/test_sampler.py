@@ -100,3 +100,24 @@ def test_resumed_equals_uninterrupted(num_before: int) -> None:
 
 def test_seed_changes_the_batches() -> None:
     assert _pairs(_sampler(seed=1).draw()) != _pairs(_sampler(seed=2).draw())
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
+def test_items_without_clicks_get_synthetic_queries_at_any_share(share: float) -> None:
+    """Sparse clicks: every clicked item has two free places. Topping them up row by row took all queries to the lowest rows."""
+    num_items, num_clicked = 120, 90
+    true = TruePairs([f"q{k}" for k in range(num_clicked)], np.arange(num_clicked), np.arange(num_clicked))
+    synthetic = SyntheticPairs(
+        pa.array([f"s{k}" for k in range(num_items * 6)]),
+        np.repeat(np.arange(num_items), 6),
+        np.arange(num_items * 6),
+        np.arange(num_items + 1) * 6,
+    )
+    sampler = PairSampler(true, synthetic, batch_size=60, queries_per_item=3, synthetic_share=share, seed=0)
+    drawn = np.zeros(num_items, dtype=int)
+    for _ in range(400):
+        np.add.at(drawn, synthetic.item[sampler.draw().synthetic_query], 1)
+    of_unclicked = drawn[num_clicked:].sum() / drawn.sum()
+    assert of_unclicked > 0.9 * 0.2 * (num_items - num_clicked) / num_items  # a fifth of the queries, in turn over all items
+    by_rows = drawn[:num_clicked].reshape(3, -1).sum(axis=1)
+    assert by_rows.max() < 1.15 * by_rows.min()
