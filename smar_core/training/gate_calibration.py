@@ -1,8 +1,10 @@
 """Calibration and threshold of the gate, from the validation days.
 
-Calibration is Platt's: a logistic regression on the header's logit. Under ``utility`` an example counts as much as both rankings
-differ on it and not at all where they are equal, so that P becomes the share of the difference that speaks for the picture:
-P >= 0.5 exactly where S_m is expected to gain. That is why a threshold other than 0.5 must earn its place (``recall_threshold``).
+Calibration is Platt's: a logistic regression on the header's logit, fitted to what P is judged by (``Labelled.target``). Under
+``category`` that is the share of clicks on visual items, not only whether it is above a half. Under ``utility`` an example
+counts as much as both rankings differ on it and not at all where they are equal, so that P becomes the share of the
+difference that speaks for the picture: P >= 0.5 exactly where S_m is expected to gain. That is why a threshold other than 0.5
+must earn its place (``recall_threshold``).
 """
 
 import numpy as np
@@ -32,7 +34,10 @@ def fit_calibration(logit_G: Values, found: Labelled) -> tuple[float, float]:
     centre, spread = 0.0, 1.0
     if found.supervision == "utility":
         centre, spread = float(logit_G.mean()), max(float(logit_G.std()), 1e-6)
-    fitted = LogisticRegression(C=1.0).fit(((logit_G - centre) / spread)[:, None], found.is_positive, sample_weight=found.weight)
+    logit_E, is_visual_E = np.tile((logit_G - centre) / spread, 2), np.repeat([True, False], len(logit_G))
+    weight_E = np.r_[found.weight * found.target, found.weight * (1 - found.target)]
+    counts = weight_E > 0
+    fitted = LogisticRegression(C=1.0).fit(logit_E[counts, None], is_visual_E[counts], sample_weight=weight_E[counts])
     scale = float(fitted.coef_[0, 0]) / spread
     return scale, float(fitted.intercept_[0]) - scale * centre
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from smar_core.model.gate import calibrate
 from smar_core.training.gate_calibration import THRESHOLDS, accuracy_threshold, fit_calibration, recall_threshold
 from smar_core.training.gate_labels import ClickedPairs, Labelled, group_labels, rank_pairs, utility_labels
 from smar_core.training.gate_report import gate_figures
@@ -81,6 +82,13 @@ def test_calibrated_utility_is_the_share_that_speaks_for_the_picture() -> None:
     scale, shift = fit_calibration(np.tile([0.01, 0.03], 75), found)
     p = 1 / (1 + np.exp(-(scale * 0.02 + shift)))
     assert p == pytest.approx(30 / 40, abs=0.01)
+
+
+def test_calibrated_category_is_the_share_of_clicks_on_visual_items() -> None:
+    """Half of the queries have 60% of their clicks on visual items and half none: P is .6 and 0, not 1 and 0."""
+    labels, logit_G = [0.6, 0.0] * 100, np.tile([2.0, -4.0], 100)
+    scale, shift = fit_calibration(logit_G, labelled(labels, "category"))
+    assert calibrate(logit_G[:2], scale, shift) == pytest.approx([0.6, 0.0], abs=0.03)
 
 
 def test_one_class_is_not_calibrated() -> None:
