@@ -138,13 +138,21 @@ app.command()(submit)
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 5000) -> None:
-    """Show the runs of this folder in MLflow's page, on this machine only. Ctrl-C ends it."""
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 5000, settings: Overrides = None
+) -> None:
+    """Show the runs of this folder in MLflow's page, on this machine only. Ctrl-C ends it.
+
+    Runs that were given `--set tracking.uri=URI` or `tracking.experiment=NAME` are found with the same settings.
+    """
     from components.tracking import comparison_page
     from pipelines.preflight import tracking_uri
-    from smar_core.config import TrackingConfig
+    from smar_core.config import load_config
 
-    config = TrackingConfig()
+    for setting in settings or ():
+        if not setting.strip().startswith("tracking."):
+            raise UserError(f"{setting.strip()} does not say where runs are tracked", "leave it out")
+    config = load_config("small", settings or ()).tracking
     uri = tracking_uri(config, Path.cwd())
     is_served = uri.startswith("http")
     typer.echo(f"runs side by side: {comparison_page(uri, config.experiment, uri if is_served else f'http://127.0.0.1:{port}')}")
@@ -159,7 +167,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the pag
 def search(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder, for example runs/demo/bundle.")],
     query: Annotated[str | None, typer.Argument(help="What to search for.")] = None,
-    queries: Annotated[Path | None, typer.Option(help="File of query_id<TAB>query lines, instead of QUERY.")] = None,
+    queries: Annotated[Path | None, typer.Option(help="File of an id, a tab and a query a line, instead of QUERY; needs --out.")] = None,
     out: Annotated[Path | None, typer.Option(help="TREC run file to write for --queries.")] = None,
     top_k: Annotated[int, typer.Option(min=1, help="Items a query.")] = 10,
     mode: Annotated[Mode, typer.Option(help="Let P(q) choose the index, or name it.")] = Mode.routed,

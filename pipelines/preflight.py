@@ -119,9 +119,9 @@ def check_visual_categories(sources: Sources, config: GateConfig) -> None:
     )
     raise UserError(
         f"{'no' if num_visual == 0 else 'every'} item is under gate.visual_categories={list(config.visual_categories)}; {shown}",
-        "set gate.visual_categories to some of them, or gate.mode=always_text or always_multimodal"
+        "set gate.visual_categories to some of them, or gate.supervision=utility, which needs no categories"
         if names
-        else "add a column 'category' or name it with --map category=COLUMN, or set gate.mode=always_text or always_multimodal",
+        else "add a column 'category' or name it with --map category=COLUMN, or set gate.supervision=utility, which needs none",
     )
 
 

@@ -196,7 +196,7 @@ def _check_labels(train: Labelled, items: Artifact, config: GateConfig) -> None:
         raise UserError(
             f"{share} training {what} under gate.visual_categories={list(config.visual_categories)}; "
             f"the catalogue's top categories are {', '.join(names[:20])}",
-            "set gate.visual_categories to some of them, or gate.mode=always_text or always_multimodal",
+            "set gate.visual_categories to some of them, or gate.supervision=utility, which needs no categories",
         )
 
 

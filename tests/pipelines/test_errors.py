@@ -232,6 +232,7 @@ def test_what_only_a_stage_can_find(case: str, spoil: Spoil, names: str, data: P
         (["stage", "pretraining", "--from", "."], "pretraining"),
         (["stage", "pretrain", "--from", "."], "run.json"),
         (["stage", "pretrain", "--from", ".", "--set", "gate.num_steps=3"], "gate"),
+        (["ui", "--set", "pretrain.num_steps=3"], "pretrain.num_steps"),
         (["dance"], "dance"),
         (["compile", "--out", "/proc/no/such.yaml"], "/proc/no"),
     ],
