@@ -79,7 +79,10 @@ RULES = (
     _under("loss.weights", ("per_category", "per_pair"), ("loss.weight_entropy",)),
     *(_above_0(f"{stage}.num_steps", tuple(f"{stage}.{key}" for key in _STEPS)) for stage in ("pretrain", "finetune")),
     _above_0("pretrain.num_steps", ("pretrain.synthetic_share",)),
-    _above_0("finetune.num_steps", ("finetune.dropout", "finetune.gate_weighting", "finetune.text_weight", "finetune.freeze")),
+    _above_0(
+        "finetune.num_steps",
+        ("finetune.dropout", "finetune.gate_weighting", "finetune.text_weight", "finetune.freeze", "finetune.seed"),
+    ),
     *(_above_0(f"{stage}.hard_negatives", tuple(f"{stage}.{key}" for key in _MINING)) for stage in ("pretrain", "finetune")),
     _under("gate.mode", ("learned",), tuple(f"gate.{key}" for key in _HEADER)),
     _under("gate.mode", ("learned",), ("finetune.gate_weighting", "finetune.text_weight")),

@@ -36,12 +36,14 @@ class PipelineConfig(Section):
     def _check_across(self) -> "PipelineConfig":
         patch, prepare = self.model.patch_size_px, self.prepare
         for name, size in (("image_width_px", prepare.image_width_px), ("image_height_px", prepare.image_height_px)):
-            if self.model.image_encoder is None and size % patch:
+            if "image" in self.model.item_towers and self.model.image_encoder is None and size % patch:
                 raise ValueError(
                     f"prepare.{name} ({size}) must divide by model.patch_size_px ({patch}): "
                     f"choose {size // patch * patch or patch}"
                 )
         self._check_parts()
+        self._check_frozen()
+        self._check_trained()
         self._check_lengths()
         self._check_popularity()
         return self
@@ -93,6 +95,38 @@ class PipelineConfig(Section):
                     f"{name} needs the {tower} tower, and model.item_towers is {list(towers)}: add the tower, or choose a "
                     "variant, which sets all of them"
                 )
+
+    def _check_frozen(self) -> None:
+        """Fine-tuning must have a tower to move, and freezing one must make a difference."""
+        represented = "multimodal" if self.gate.mode == "learned" else self.gate.mode.removeprefix("always_")
+        item_towers = ("text", "image", "multimodal") if represented == "multimodal" else (represented,)
+        moved, frozen = {"query", *item_towers}, set(self.finetune.freeze)
+        for tower in sorted(frozen - moved):
+            raise ValueError(
+                f"finetune.freeze {tower} changes nothing, since gate.mode {self.gate.mode} fine-tunes only "
+                f"{', '.join(sorted(moved))}: leave it out"
+            )
+        if self.finetune.num_steps and frozen >= moved:
+            raise ValueError(
+                f"finetune.freeze {sorted(frozen)} names every tower that gate.mode {self.gate.mode} fine-tunes, so nothing "
+                "would move: name fewer, or leave it out and set finetune.num_steps to 0"
+            )
+
+    def _check_trained(self) -> None:
+        """What is read of a pre-trained model must have been trained: S_t by alpha, S_m by gamma."""
+        weights = {"alpha": self.loss.alpha, "gamma": self.loss.gamma, "beta": self.loss.beta}
+        gates = {"supervision": "utility", "side": "item"}
+        needs = {f"gate.{key} {gates[key]}": ("alpha", "gamma") for key in gates if getattr(self.gate, key) == gates[key]}
+        if self.finetune.hard_negatives:
+            mined = {"always_text": "alpha", "always_image": "beta"}.get(self.gate.mode, "gamma")
+            needs["finetune.hard_negatives"] = (mined,)
+        for setting, names in needs.items():
+            for name in names:
+                if not weights[name]:
+                    raise ValueError(
+                        f"{setting} ranks by the pre-trained model, and loss.{name} is 0, so that what it ranks by is not "
+                        f"trained: set loss.{name} above 0, or leave {setting.split()[0]} out"
+                    )
 
 
 RUN_SECTIONS = tuple(name for name in PipelineConfig.model_fields if name not in {"cluster", "promotion"})

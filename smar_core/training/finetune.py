@@ -137,7 +137,7 @@ def continue_temperature(loss: LossConfig, pretrained: Artifact) -> LossConfig:
 
 
 def freeze(model: SmarModel, towers: tuple[str, ...]) -> None:
-    """Stop the gradients of the named towers. Freezing ``query`` also freezes the token embedding the text tower shares."""
+    """Stop the gradients of the named towers. From scratch, query and text share a token embedding, which either freezes."""
     modules: dict[str, nn.Module | None] = {
         "query": model.query_tower,
         "text": model.text_tower,
@@ -149,3 +149,6 @@ def freeze(model: SmarModel, towers: tuple[str, ...]) -> None:
         if module is None:
             raise UserError(f"finetune.freeze names {tower}, which the model does not have", "name its towers only")
         module.requires_grad_(False)
+    shared = model.query_tower.embedding
+    if "text" in towers and shared is not None and model.config.text_encoder is None:
+        shared.requires_grad_(False)

@@ -103,7 +103,8 @@ class TrainingLoop:
         self._gradients = BatchGradients(self._encoder, self._objective, config.chunk_size, ranks)
         self._watch = StabilityWatch(config)
         self._optimiser = build_optimiser(self._trained, config)
-        self._parameters = [p for p in self._trained.parameters() if p.requires_grad]
+        self._towers = [p for p in self._model.parameters() if p.requires_grad]
+        self._learned = list(self._objective.parameters())
         self._step = 0
         self._best_step = 0
         self._best_figures: dict[str, float] = {}
@@ -151,7 +152,9 @@ class TrainingLoop:
         loss, parts = self._gradients(batch, self._config.seed * 1_000_003 + self._step)
         figures = {"loss": float(loss), **{name: float(value) for name, value in parts.items()}}
         self._watch.check_loss(self._step + 1, figures, learning_rate)
-        norm = float(nn.utils.clip_grad_norm_(self._parameters, self._config.max_grad_norm))
+        if self._learned:  # apart, so that a steep learned temperature or weight does not scale down the step of the towers
+            nn.utils.clip_grad_norm_(self._learned, self._config.max_grad_norm)
+        norm = float(nn.utils.clip_grad_norm_(self._towers, self._config.max_grad_norm))
         self._watch.check_gradient(self._step + 1, norm, figures, learning_rate)
         self._optimiser.step()
         self._step += 1

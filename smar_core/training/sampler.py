@@ -178,7 +178,7 @@ class PairSampler:
         return np.array(taken, dtype=np.int64)
 
     def _top_up(self, true_item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the items of the true pairs, ascending, and how many synthetic queries each is given; the first drawn go first."""
+        """Return the items of the true pairs, ascending, and how many synthetic queries each gets; the first drawn go first."""
         items, first, counts = np.unique(true_item, return_index=True, return_counts=True)
         free = np.clip(self._queries_per_item - counts, 0, self._num_queries_of_item[items])
         as_drawn = np.argsort(first)

@@ -138,6 +138,12 @@ def test_a_fresh_model_of_each_fusion_differs(prepared) -> None:
         ("dpsr", "loss.beta=1", "loss.beta needs the image tower"),
         ("dpsr-i", "gate.mode=always_text", "gate.mode always_text needs the text tower"),
         ("dpsr", "finetune.freeze=[image]", "finetune.freeze image needs the image tower"),
+        ("dpsr", "finetune.freeze=[query,text]", "names every tower that gate.mode always_text fine-tunes"),
+        ("dpsr-i", "finetune.freeze=[image,query]", "names every tower that gate.mode always_image fine-tunes"),
+        ("smar", "finetune.freeze=[query,text,image,multimodal]", "names every tower that gate.mode learned fine-tunes"),
+        ("smar-nm", "gate.supervision=utility", "gate.supervision utility ranks by the pre-trained model, and loss.gamma is 0"),
+        ("smar-nt", "gate.side=item", "gate.side item ranks by the pre-trained model, and loss.alpha is 0"),
+        ("smar-nm", "finetune.hard_negatives=8", "finetune.hard_negatives ranks by the pre-trained model, and loss.gamma is 0"),
         ("smar", "model.item_towers=[text,multimodal]", "without both text and image"),
         ("smar", "model.item_towers=[]", "is empty"),
     ],
@@ -145,6 +151,15 @@ def test_a_fresh_model_of_each_fusion_differs(prepared) -> None:
 def test_settings_that_name_a_missing_tower_are_refused(variant: str, override: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_config("demo", [override], variant)
+
+
+def test_freezing_a_tower_that_is_not_trained_is_refused() -> None:
+    with pytest.raises(UserError, match=r"freeze image changes nothing, since gate\.mode always_text"):
+        load_config("demo", ["gate.mode=always_text", "finetune.freeze=[image]"])
+
+
+def test_a_model_without_pictures_takes_any_size_of_picture() -> None:
+    assert load_config("demo", ["prepare.image_width_px=50"], "dpsr").prepare.image_width_px == 50
 
 
 def test_an_unknown_variant_is_refused() -> None:

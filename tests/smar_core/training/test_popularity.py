@@ -23,7 +23,12 @@ def _synthetic(num_queries_of_item: list[int]) -> SyntheticPairs:
 def test_true_pairs_by_hand() -> None:
     """Two of ten pairs a batch. One pair: 2/10. Seven pairs: 1 - 0.8^7. None at all: the least of the others."""
     found = log_inclusion(
-        _true([1, 7, 2, 0]), no_synthetic_pairs(4), num_true_a_batch=2, num_synthetic_a_batch=0, max_top_up_a_batch=0, queries_per_item=1
+        _true([1, 7, 2, 0]),
+        no_synthetic_pairs(4),
+        num_true_a_batch=2,
+        num_synthetic_a_batch=0,
+        max_top_up_a_batch=0,
+        queries_per_item=1,
     )
     assert np.exp(found) == pytest.approx([0.2, 1 - 0.8**7, 1 - 0.8**2, 0.2], rel=1e-6)
 
@@ -31,7 +36,12 @@ def test_true_pairs_by_hand() -> None:
 def test_groups_by_hand() -> None:
     """Groups of two in batches of 4 of 10: 5/10 a whole group, 4/10 a single pair; five pairs are two groups and a single."""
     found = log_inclusion(
-        _true([5, 2, 3]), no_synthetic_pairs(3), num_true_a_batch=4, num_synthetic_a_batch=0, max_top_up_a_batch=0, queries_per_item=2
+        _true([5, 2, 3]),
+        no_synthetic_pairs(3),
+        num_true_a_batch=4,
+        num_synthetic_a_batch=0,
+        max_top_up_a_batch=0,
+        queries_per_item=2,
     )
     assert np.exp(found) == pytest.approx([1 - 0.5**2 * 0.6, 0.5, 1 - 0.5 * 0.6], rel=1e-6)
 
@@ -53,7 +63,12 @@ def test_batches_without_true_pairs_by_hand() -> None:
     turn with two and one to give: 1 / 1.5 / 2 = 1/3 of them are in a batch; the third item, of which nothing is drawn, as they.
     """
     found = log_inclusion(
-        _true([4, 0, 2]), _synthetic([2, 1, 0]), num_true_a_batch=0, num_synthetic_a_batch=1, max_top_up_a_batch=0, queries_per_item=2
+        _true([4, 0, 2]),
+        _synthetic([2, 1, 0]),
+        num_true_a_batch=0,
+        num_synthetic_a_batch=1,
+        max_top_up_a_batch=0,
+        queries_per_item=2,
     )
     assert np.exp(found) == pytest.approx([1 / 3, 1 / 3, 1 / 3], rel=1e-6)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,8 @@ from smar_core.errors import DivergedError, UserError
 from smar_core.losses.objectives import FinetuningObjective
 from smar_core.model.encoding import encode_catalogue, encode_queries
 from smar_core.model.gate import Gate
+from smar_core.model.modeling import SmarModel
+from smar_core.model.tokens import TextTokenizer
 from smar_core.stage import StageContext
 from smar_core.training.finetune import finetune
 from smar_core.training.gate import train_gate
@@ -186,15 +189,31 @@ def test_gate_with_one_class_names_the_categories_found(finished_run, tmp_path: 
 
 @pytest.mark.parametrize("tower", ["query", "text", "image", "multimodal"])
 def test_frozen_tower_does_not_move(finished_run, tmp_path: Path, tower: str) -> None:
-    config = FinetuneConfig(batch_size=4, queries_per_item=1, num_steps=3, freeze=(tower,), validate_every_steps=3)
-    inputs = finished_run.items, finished_run.clicks, finished_run.pretrained, finished_run.gate
-    finetune(*inputs, tmp_path / "model", LossConfig(), config, RUNTIME, _context(tmp_path))
-    before, _ = open_model(finished_run.pretrained)
-    after, _ = open_model(open_artifact(tmp_path / "model", "model"))
+    """The others do."""
+    before, after = _finetune_frozen(finished_run, tmp_path, tower)
     moved = {
         name.partition("_tower")[0] for name, p in before.named_parameters() if not torch.equal(p, after.get_parameter(name))
     }
-    assert tower not in moved
+    assert moved == {"query", "text", "image", "multimodal"} - {tower}
+
+
+def test_frozen_text_represents_items_as_before(finished_run, tmp_path: Path) -> None:
+    """The token embedding that it shares with the queries stays with it."""
+    before, after = _finetune_frozen(finished_run, tmp_path, "text")
+    tokenizer = TextTokenizer.load(finished_run.pretrained.path / "tokenizer.json")
+    text_ND, again_ND = (
+        encode_catalogue(model, tokenizer, finished_run.items, batch_size=4, device=CPU).by_tower["text"]
+        for model in (before, after)
+    )
+    assert np.array_equal(text_ND, again_ND)
+
+
+def _finetune_frozen(finished_run, folder: Path, tower: str) -> tuple[SmarModel, SmarModel]:
+    """Return the model before and after three steps with one tower frozen."""
+    config = FinetuneConfig(batch_size=4, queries_per_item=1, num_steps=3, freeze=(tower,), validate_every_steps=3)
+    inputs = finished_run.items, finished_run.clicks, finished_run.pretrained, finished_run.gate
+    finetune(*inputs, folder / "model", LossConfig(), config, RUNTIME, _context(folder))
+    return open_model(finished_run.pretrained)[0], open_model(open_artifact(folder / "model", "model"))[0]
 
 
 def test_dropout_of_finetuning_is_that_of_pretraining_unless_it_is_named(finished_run, tmp_path: Path) -> None:
