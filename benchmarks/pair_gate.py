@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smar_core.artifact import Artifact, open_artifact, write_json
+from benchmarks.lineage import open_made_from
+from smar_core.artifact import write_json
 from smar_core.errors import UserError
 from smar_core.evaluation.measures import Qrels, Values, measure_run
 from smar_core.evaluation.significance import paired_comparison_of_seeds
@@ -214,15 +215,9 @@ def read_run(folder: Path) -> tuple[Bundle, ClickedPairs]:
         UserError: It is no bundle, or lacks S_t or S_m.
         ArtifactError: What it was made from does not lie beside it.
     """
-    bundle = Bundle.open(folder)
+    bundle, items, clicks = open_made_from(folder)
     if not {"text", "multimodal"} <= set(bundle.modalities):
         raise UserError(f"{folder} has {list(bundle.modalities)} only", "name the bundle of a model with S_t and S_m")
-
-    def parent(of: Artifact, name: str, kind: str) -> Artifact:
-        return open_artifact(folder.resolve().parents[1] / kind / of.parents[name], kind, verify=False)
-
-    opened = open_artifact(folder, "bundle", verify=False)
-    items, clicks = parent(opened, "items", "items"), parent(parent(opened, "finetuned", "model"), "clicks", "clicks")
     item_ids = items.read_table("items", ["item_id"])["item_id"].to_pylist()
     pairs = read_clicked_pairs(items, clicks)
     return bundle, replace(pairs, item_P=np.argsort(id_order(item_ids))[pairs.item_P])

@@ -42,6 +42,7 @@ class PipelineConfig(Section):
                     f"choose {size // patch * patch or patch}"
                 )
         self._check_parts()
+        self._check_pictures()
         self._check_frozen()
         self._check_trained()
         self._check_lengths()
@@ -96,6 +97,15 @@ class PipelineConfig(Section):
                     "variant, which sets all of them"
                 )
 
+    def _check_pictures(self) -> None:
+        """Only a model of pictures alone learns what stands for a missing one; under any other such an item cannot be ranked."""
+        towers = self.model.item_towers
+        if self.gate.mode == "always_image" and towers != ("image",):
+            raise ValueError(
+                f"gate.mode always_image answers by pictures alone, and with model.item_towers {list(towers)} an item without a "
+                "picture has nothing to be found by: choose the variant dpsr-i, whose one tower is image, or another gate.mode"
+            )
+
     def _check_frozen(self) -> None:
         """Fine-tuning must have a tower to move, and freezing one must make a difference."""
         represented = "multimodal" if self.gate.mode == "learned" else self.gate.mode.removeprefix("always_")
@@ -116,7 +126,9 @@ class PipelineConfig(Section):
         """What is read of a pre-trained model must have been trained: S_t by alpha, S_m by gamma."""
         weights = {"alpha": self.loss.alpha, "gamma": self.loss.gamma, "beta": self.loss.beta}
         gates = {"supervision": "utility", "side": "item"}
-        needs = {f"gate.{key} {gates[key]}": ("alpha", "gamma") for key in gates if getattr(self.gate, key) == gates[key]}
+        needs: dict[str, tuple[str, ...]] = {
+            f"gate.{key} {gates[key]}": ("alpha", "gamma") for key in gates if getattr(self.gate, key) == gates[key]
+        }
         if self.finetune.hard_negatives:
             mined = {"always_text": "alpha", "always_image": "beta"}.get(self.gate.mode, "gamma")
             needs["finetune.hard_negatives"] = (mined,)

@@ -10,18 +10,11 @@ import pytest
 import torch
 
 from benchmarks import pair_gate
+from benchmarks.lineage import open_made_from
 from benchmarks.pair_gate import TEACHINGS, Candidates, Lesson, find, main, measure_pair_gate, teach
-from smar_core.artifact import Artifact, open_artifact
-from smar_core.config import override_config
-from smar_core.retrieval.bundle import Bundle
 from smar_core.retrieval.exact import exact_search
-from smar_core.retrieval.export import export_embeddings
-from smar_core.stage import StageContext
-from smar_core.training.gate import train_gate
 from smar_core.training.gate_labels import ClickedPairs
-from smar_core.training.pretrain import pretrain
 from smar_core.training.validation import read_validation_queries, recall
-from tests.conftest import Prepared
 
 N, D = 400, 16
 
@@ -107,39 +100,17 @@ def test_a_half_is_the_mean_of_both_scores_by_hand() -> None:
 
 
 def test_the_command_reads_the_clicks_that_the_bundle_comes_from(
-    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stored_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R@5 of the bundle's two indexes agrees with the one that training measures in the catalogue's own order of items."""
-    sizes = ["model.hidden_size=24", "model.embed_dim=24", "model.feed_forward_size=24", "gate.num_steps=2", "export.index=flat"]
-    steps = [f"pretrain.{key}=2" for key in ("num_steps", "validate_every_steps", "checkpoint_every_steps")]
-    config = override_config(prepared.config, [*sizes, *steps, "pretrain.batch_size=8"])
-
-    def context(**parents: Artifact) -> StageContext:
-        return StageContext("", tmp_path / "work", {name: of.digest for name, of in parents.items()})
-
-    def keep(folder: Path, kind: str) -> Artifact:
-        path = tmp_path / "store" / kind / open_artifact(folder, kind).digest
-        path.parent.mkdir(parents=True)
-        path.symlink_to(folder)
-        return open_artifact(path, kind)
-
-    items, clicks = keep(prepared.items.path, "items"), keep(prepared.clicks.path, "clicks")
-    inputs = items, clicks, prepared.tokenizer, prepared.synthetic
-    pretrain(*inputs, tmp_path / "m", config.model, config.loss, config.pretrain, config.runtime, context(clicks=clicks))
-    model = keep(tmp_path / "m", "model")
-    train_gate(items, clicks, model, tmp_path / "g", config.gate, config.runtime, context())
-    made = context(items=items, finetuned=model)
-    gate = open_artifact(tmp_path / "g", "gate")
-    bundle = tmp_path / "store" / "bundle" / "digest"
-    export_embeddings(items, model, gate, bundle, config.export, config.runtime, made)
-
     monkeypatch.setattr(pair_gate, "NUM_STEPS", 2)
     monkeypatch.setattr(pair_gate, "CUTOFF", 5)
-    monkeypatch.setattr(sys, "argv", ["pair_gate", str(bundle), "--seeds", "2", "--out", str(tmp_path / "out.json")])
+    monkeypatch.setattr(sys, "argv", ["pair_gate", str(stored_bundle), "--seeds", "2", "--out", str(tmp_path / "out.json")])
     main()
     systems = json.loads((tmp_path / "out.json").read_text())["systems"]
     assert len(systems["P(q, s) by contrast"]["R@5"]) == 2
-    opened, asked = Bundle.open(bundle), read_validation_queries(items, clicks, 10_000)
+    opened, items, clicks = open_made_from(stored_bundle)
+    asked = read_validation_queries(items, clicks, 10_000)
     row_of = {item_id: row for row, item_id in enumerate(opened.item_ids)}
     ids = items.read_table("items", ["item_id"])["item_id"].to_pylist()
     clicked = [np.array([row_of[ids[row]] for row in rows]) for rows in asked.clicked]
