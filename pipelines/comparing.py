@@ -13,6 +13,7 @@ from smar_core.artifact import write_json
 from smar_core.config import EvaluateConfig, load_config
 from smar_core.errors import UserError
 from smar_core.evaluation.comparison import SLICE, RunComparison, Ties, compare_runs
+from smar_core.report.formats import confidence
 
 METRICS, PER_QUERY = "metrics.json", "per_query.parquet"
 USED_SETTINGS = ("cutoffs", "num_bootstrap_samples", "confidence", "seed")
@@ -88,7 +89,7 @@ def _score_table(scores: Mapping[str, Any], config: EvaluateConfig) -> Table:
     """A row a measure, a column a run."""
     names = _runs(scores)
     first = scores[names[0]][SLICE]
-    table = _table(f"{first['num_queries']:,} queries, with {config.confidence:.0%} intervals", names)
+    table = _table(f"{first['num_queries']:,} queries, with {confidence(config.confidence)} intervals", names)
     for measure in _measures(first):
         table.add_row(measure, *(_interval(scores[name][SLICE][measure]) for name in names))
     return table

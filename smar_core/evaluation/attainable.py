@@ -37,8 +37,8 @@ def summarise_attainable(
         config: Resamples, confidence and seed.
 
     Returns:
-        ``cutoff``, and ``slices`` by name: ``num_queries``, ``attainable`` with its interval, ``model``, and ``share``, the first
-        mean that the model reaches of the second, with its interval.
+        ``cutoff``, and ``slices`` by name: ``num_queries``, ``attainable`` with its interval, ``model``, and ``share``, what the
+        model has of the attainable mean, with its interval; None where that mean of a resample is 0.
     """
     both_QM = np.column_stack(
         [attainable_recall(clicked.select(graded.places), graded.qrels, CUTOFF), model_Q[graded.places]],
@@ -50,12 +50,14 @@ def summarise_attainable(
             continue
         attainable, model = of_slice_QM.mean(axis=0)
         sample_SM = resample_means(of_slice_QM, config.num_bootstrap_samples, config.seed)
-        share_S = sample_SM[:, 1] / np.maximum(sample_SM[:, 0], np.finfo(np.float64).tiny)
+        share = None
+        if sample_SM[:, 0].all():
+            share = percentile_interval(model / attainable, sample_SM[:, 1] / sample_SM[:, 0], config.confidence).as_json()
         found[name] = {
             "num_queries": len(of_slice_QM),
             "attainable": percentile_interval(attainable, sample_SM[:, 0], config.confidence).as_json(),
             "model": percentile_interval(model, sample_SM[:, 1], config.confidence).as_json(),
-            "share": percentile_interval(model / attainable, share_S, config.confidence).as_json(),
+            "share": share,
         }
     return {"cutoff": CUTOFF, "slices": found}
 

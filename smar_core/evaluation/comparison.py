@@ -5,13 +5,15 @@ names takes its place in the ranking and counts as irrelevant, as everywhere.
 
 A run is read by score, highest first. Equal scores are where evaluators part: ``rank`` takes the file's own order (its rank
 column, then its lines), which is what was shown; ``trec_eval`` takes the item ids downwards, as that program does, whatever the
-rank column says. SMAR's own run files are settled by rank. Left out: grades below 0 (they count as 0), and values for another
-relevance threshold than 1.
+rank column says, and holds scores as float32, as that program does, so that more of them are equal. SMAR's own run files are
+settled by rank. Ids are compared as they stand in the files: SMAR's runs and qrels escape alike, and others not at all. Left
+out: grades below 0 (they count as 0), and values for another relevance threshold than 1.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -51,7 +53,7 @@ class TrecTest:
     @classmethod
     def read(cls, path: Path) -> "TrecTest":
         """Read a qrels file. Raises UserError when it cannot be read, or holds no relevant item."""
-        lines = _read(path, read_qrels)
+        lines = _read(path, partial(read_qrels, is_escaped=False))
         relevant = [line for line in lines if line.grade > 0]
         if not relevant:
             raise UserError(f"{path} holds no item with a grade above 0", "give qrels with a relevant item")
@@ -86,7 +88,8 @@ class TrecRun:
         Raises:
             UserError: It cannot be read, names an item twice for a query, or has no query of the test.
         """
-        ranked = order_run(_read(path, read_run), path, ties)
+        lines = _read(path, partial(read_run, is_escaped=False, has_ranks=ties == "rank"))
+        ranked = order_run(lines, path, ties)
         known = [query_id for query_id in test.query_ids if query_id in ranked]
         if not known:
             raise UserError(f"{path} holds no query id of the qrels", "check that both are of the same test")
@@ -124,7 +127,8 @@ def order_run(lines: Sequence[RunLine], path: Path, ties: Ties) -> dict[str, lis
     for query_id, of_query in by_query.items():
         if ties == "trec_eval":
             of_query.sort(key=lambda line: line.item_id.encode(), reverse=True)
-            of_query.sort(key=lambda line: -line.score)
+            with np.errstate(over="ignore"):  # beyond float32 is infinite there too
+                of_query.sort(key=lambda line: -np.float32(line.score))
         else:
             of_query.sort(key=lambda line: (-line.score, line.rank))
         items = [line.item_id for line in of_query]

@@ -6,10 +6,12 @@ index is never mistaken for a weak model. Nothing is tuned here. ``scores.json``
 
 * ``differences``: of pairs of systems, by slice and measure; value, low, high, ``relative_percent``, ``p`` and ``p_holm``.
 * ``traffic``: systems and differences once more, each query weighted by its clicks.
-* ``judged``: systems, differences and counts on graded judgments; the counts alone where no judged query was asked.
+* ``judged``: systems, differences and counts on graded judgments, and the digest of those used; counts and digest alone where
+  no judged query was asked.
 * ``attainable``: what a ranking by the grades themselves would reach on the clicks (``attainable``).
 * ``ann``, ``gate``, ``exclusive``, ``reliance`` (``diagnosis``), ``signatures`` (a list).
-* ``queries``: which days, how many queries were used, and what pictures their relevant items have.
+* ``queries``: which days, how many queries were used, what pictures their relevant items have, and what all intervals are made
+  with (``INTERVAL_SETTINGS``).
 
 A slice without a query is left out.
 
@@ -60,6 +62,9 @@ from smar_core.progress import Progress
 from smar_core.retrieval.bundle import Bundle
 from smar_core.retrieval.exact import Ranking
 from smar_core.stage import StageContext
+
+INTERVAL_SETTINGS = ("confidence", "num_bootstrap_samples", "seed")
+"""Settings that shape the intervals of equal rankings; the seed shuffles the pictures of ``reliance`` too."""
 
 WRITTEN_RUNS = ("model", "text_only", "multimodal")
 """Systems whose runs are written as TREC files."""
@@ -206,6 +211,7 @@ def _measure(
         "num_test": len(test.queries) + test.num_excluded,
         "num_excluded": test.num_excluded,
         "relevant_pictures": count_classes(picture_class[np.unique(test.qrels.row_E)]),
+        **{name: getattr(config, name) for name in INTERVAL_SETTINGS},
     }
     judged_views: list[Measured] = []
     if tests.judged is not None:
@@ -224,11 +230,12 @@ def _measure_judgments(
     config: EvaluateConfig,
 ) -> tuple[dict[str, Any], list[Measured]]:
     """Return the entries of ``scores.json`` that graded judgments give, and the views behind them."""
+    told = {**graded.counts, "digest": graded.digest}
     if not len(graded.places):
-        return {"judged": dict(graded.counts)}, []
+        return {"judged": told}, []
     view = measure_judged(graded, rankings, slices, config)
     attainable = summarise_attainable(test.qrels, clicks_view.values["model"]["R@50"], graded, slices, config)
-    return {"judged": graded.counts | summarise_views([view], config), "attainable": attainable}, [view]
+    return {"judged": told | summarise_views([view], config), "attainable": attainable}, [view]
 
 
 def _check_origin(bundle: Artifact, used: Mapping[str, Artifact]) -> None:

@@ -87,18 +87,6 @@ class Qrels:
         return ideal
 
 
-def measure_names(cutoffs: Sequence[int]) -> list[str]:
-    """Return the names of the measures that a single query has, in the order in which they are shown.
-
-    >>> measure_names([10])
-    ['R@10', 'P@10', 'nDCG@10', 'P@10_max', 'RR@10']
-    """
-    return [f"{name}@{cutoff}{end}" for cutoff in cutoffs for name, end in _PER_CUTOFF] + [f"RR@{RR_CUTOFF}"]
-
-
-_PER_CUTOFF = (("R", ""), ("P", ""), ("nDCG", ""), ("P", "_max"))
-
-
 def measure_run(run_QK: Rows, qrels: Qrels, cutoffs: Sequence[int]) -> dict[str, Values]:
     """Measure a run query by query.
 
@@ -108,7 +96,7 @@ def measure_run(run_QK: Rows, qrels: Qrels, cutoffs: Sequence[int]) -> dict[str,
         cutoffs: Places that count.
 
     Returns:
-        Values [Q] of ``measure_names(cutoffs)``; ``P@K_max`` is the highest P@K that any run can reach.
+        Values [Q] of R@K, P@K, nDCG@K and ``P@K_max``, the highest P@K that any run can reach, for each cutoff, and of RR@10.
     """
     assert run_QK.shape[0] == qrels.num_queries and run_QK.shape[1] >= max(cutoffs)
     num_relevant = qrels.num_relevant.astype(np.float64)

@@ -3,7 +3,7 @@
 A run line is ``query_id Q0 item_id rank score tag``, a qrels line ``query_id 0 item_id grade``; single spaces, rank from 1,
 scores with 9 significant digits, which is enough to get every float32 back. White space inside an item id would break the
 format after hours of training, so it is escaped as in URLs (``%20``), and so is a ``%`` that would read as an escape; every
-other id stands as it is. Left out: compressed files.
+other id stands as it is. Other programs escape nothing, so ids of their files are read as they stand. Left out: compressed files.
 """
 
 import re
@@ -22,7 +22,7 @@ _ESCAPE = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 
 @dataclass(frozen=True)
 class RunLine:
-    """An item in a run."""
+    """An item in a run; where its rank was not read, ``rank`` is the number of its line."""
 
     query_id: str
     item_id: str
@@ -88,33 +88,58 @@ def write_lines(path: Path, lines: Iterator[RunLine] | Iterator[QrelsLine]) -> i
     return num_lines
 
 
-def read_run(path: Path) -> list[RunLine]:
-    """Read a run file. Raises UserError naming the line that is none."""
+def read_run(path: Path, *, is_escaped: bool = True, has_ranks: bool = True) -> list[RunLine]:
+    """Read a run file.
+
+    Args:
+        path: The file.
+        is_escaped: Whether its ids are escaped, as SMAR's own are.
+        has_ranks: Whether its rank column is read; trec_eval takes any word there.
+
+    Raises:
+        UserError: A line is none of a run; the message names it.
+    """
     lines = []
     for number, fields in _read_fields(path, 6):
         query_id, _, item_id, rank, score, tag = fields
         try:
-            lines.append(RunLine(query_id, unescape_id(item_id), int(rank), float(score), tag))
+            known_id, known_rank = _read_id(item_id, is_escaped), int(rank) if has_ranks else number
+            lines.append(RunLine(query_id, known_id, known_rank, float(score), tag))
         except ValueError:
-            raise _bad_line(path, number, "rank or score is no number") from None
+            raise _bad_line(path, number, "rank or score is no number" if has_ranks else "the score is no number") from None
     return lines
 
 
-def read_qrels(path: Path) -> list[QrelsLine]:
-    """Read a qrels file. Raises UserError naming the line that is none."""
+def read_qrels(path: Path, *, is_escaped: bool = True) -> list[QrelsLine]:
+    """Read a qrels file.
+
+    Args:
+        path: The file.
+        is_escaped: Whether its ids are escaped, as SMAR's own are.
+
+    Raises:
+        UserError: A line is none of qrels; the message names it.
+    """
     lines = []
     for number, (query_id, _, item_id, grade) in _read_fields(path, 4):
         try:
-            lines.append(QrelsLine(query_id, unescape_id(item_id), int(grade)))
+            lines.append(QrelsLine(query_id, _read_id(item_id, is_escaped), int(grade)))
         except ValueError:
             raise _bad_line(path, number, f"the grade {grade!r} is no whole number") from None
     return lines
 
 
+def _read_id(item_id: str, is_escaped: bool) -> str:
+    return unescape_id(item_id) if is_escaped else item_id
+
+
 def _read_fields(path: Path, num_fields: int) -> Iterator[tuple[int, list[str]]]:
-    with path.open(encoding="utf-8", newline="\n") as source:
+    """Return number and fields of each line that is not blank; a mark of the byte order before the first is none of its own."""
+    with path.open(encoding="utf-8-sig", newline="\n") as source:
         for number, line in enumerate(source, 1):
             fields = line.split()
+            if not fields:
+                continue
             if len(fields) != num_fields:
                 raise _bad_line(path, number, f"{len(fields)} fields instead of {num_fields}")
             yield number, fields

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from smar_core.report.formats import points
+
 GAIN = "model - text_only"
 SMALL_MEASURES = ("P@50", "P@10")
 GENERIC_SLICES = ("picture_blank", "picture_stock", "picture_near_duplicate")
@@ -21,6 +23,8 @@ GENERIC_SLICES = ("picture_blank", "picture_stock", "picture_near_duplicate")
 
 MIN_QUERIES = 30
 """A bootstrap interval of fewer queries is too narrow to decide on."""
+
+TEXT_ALONE = "This run has one index, that of text: there is nothing that pictures could bring to it or cost it."
 
 MEDIAN_WINDOW = 20
 """Logged values before a point whose median it is compared with."""
@@ -84,6 +88,8 @@ def precision_down(scores: Mapping[str, Any]) -> Signature:
         "Look at what the text index alone finds outside fashion (exclusive matches) and at the threshold curve: "
         "a higher threshold sends fewer of these queries to the pictures."
     )
+    if _is_text_alone(scores):
+        return Signature(name, None, TEXT_ALONE, check)
     recall = _difference(scores, "overall", "R@50")
     precision = {measure: _difference(scores, "not_fashion", measure) for measure in SMALL_MEASURES}
     measured = {measure: cell for measure, cell in precision.items() if cell is not None}
@@ -107,6 +113,8 @@ def no_fashion_gain(scores: Mapping[str, Any]) -> Signature:
         "Compare the routed search with always multimodal in fashion: if that one gains, P(q) misroutes fashion queries, so look "
         "at its AUC and calibration; if neither gains, look at the modality reliance and at beta and gamma."
     )
+    if _is_text_alone(scores):
+        return Signature(name, None, TEXT_ALONE, check)
     gain = _difference(scores, "fashion", "R@50")
     if gain is None:
         return Signature(name, None, _no_comparison("fashion queries"), check)
@@ -185,6 +193,8 @@ def generic_pictures(scores: Mapping[str, Any]) -> Signature:
         "Look at those products' pictures; leave such pictures out of the catalogue, or supervise the gate by utility, "
         "which sees the single query instead of its category."
     )
+    if _is_text_alone(scores):
+        return Signature(name, None, TEXT_ALONE, check)
     cells = {slice_name: _difference(scores, slice_name, "R@50") for slice_name in GENERIC_SLICES}
     measured = {slice_name: cell for slice_name, cell in cells.items() if cell is not None}
     if not measured:
@@ -201,9 +211,9 @@ def ignored_pictures(scores: Mapping[str, Any]) -> Signature:
         "compare the fusions, and raise beta."
     )
     losses = scores.get("reliance", {}).get("shuffled", {}).get("loss", {})
-    loss = losses.get("multimodal", losses.get("model", {})).get("overall", {}).get("R@50")
+    loss = _measured(losses.get("multimodal", losses.get("model", {})).get("overall", {}), "R@50")
     if loss is None:
-        return Signature(name, None, "The reliance on pictures was not measured.", check)
+        return Signature(name, None, f"The reliance on pictures was not measured on {MIN_QUERIES} or more queries.", check)
     evidence = f"R@50 of the true pictures less that of shuffled ones: {_points(loss)}."
     return Signature(name, not loss["low"] > 0, evidence, check)
 
@@ -232,8 +242,17 @@ def _series(curve: pa.Table) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def _difference(scores: Mapping[str, Any], slice_name: str, measure: str) -> Mapping[str, float] | None:
-    of_slice = scores.get("differences", {}).get(GAIN, {}).get(slice_name, {})
+    return _measured(scores.get("differences", {}).get(GAIN, {}).get(slice_name, {}), measure)
+
+
+def _measured(of_slice: Mapping[str, Any], measure: str) -> Mapping[str, float] | None:
+    """Return a measure of a slice; None where it is not there, or there are too few queries to decide on it."""
     return of_slice.get(measure) if of_slice.get("num_queries", 0) >= MIN_QUERIES else None
+
+
+def _is_text_alone(scores: Mapping[str, Any]) -> bool:
+    """Whether the model is its own text index; a gate between two indexes that sends every query to the text is none."""
+    return "model" in scores and scores["model"] == scores.get("text_only") and "gate" not in scores
 
 
 def _no_comparison(queries: str) -> str:
@@ -251,8 +270,5 @@ def _points(cell: Mapping[str, float], num_decimals: int = 1) -> str:
     >>> _points({"value": 0.071, "low": -0.002, "high": 0.12})
     '+7.1 points (−0.2 to +12.0)'
     """
-    value, low, high = (
-        f"{round(100 * cell[name], num_decimals) + 0.0:+.{num_decimals}f}".replace("-", "\N{MINUS SIGN}")
-        for name in ("value", "low", "high")
-    )
+    value, low, high = (points(cell[name], num_decimals) for name in ("value", "low", "high"))
     return f"{value} points ({low} to {high})"

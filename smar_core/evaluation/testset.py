@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from smar_core.artifact import Artifact
+from smar_core.digest import digest_json
 from smar_core.errors import UserError
 from smar_core.evaluation.measures import Qrels
 from smar_core.retrieval.exact import Rows
@@ -67,11 +68,13 @@ class JudgedTest:
         places: Places of the judged queries among the test queries, ascending.
         qrels: Their grades; every query has an item of grade 1 or more.
         counts: How many judgments, queries and items were used or not, by name.
+        digest: Of the judgments that were used: query ids, item ids and grades.
     """
 
     places: NDArray[np.int64]
     qrels: Qrels
     counts: dict[str, int]
+    digest: str
 
 
 def load_click_test(clicks: Artifact, item_ids: Sequence[str], split: Split) -> ClickTest:
@@ -149,7 +152,7 @@ def load_judged_test(judgments: pa.Table, test: ClickTest, item_ids: Sequence[st
         "num_judged_queries_without_relevant": len(asked) - len(judged_places),
         "num_test_queries_without_judgment": len(test.queries) - len(asked),
     }
-    return JudgedTest(judged_places, everything.select(judged_places), counts)
+    return JudgedTest(judged_places, everything.select(judged_places), counts, _digest(everything, test.query_ids, item_ids))
 
 
 def drop_trained(qrels: Qrels, trained_rows: Sequence[Rows]) -> Qrels:
@@ -170,6 +173,11 @@ def _places(values: pa.ChunkedArray, known: Sequence[str] | pa.ChunkedArray) -> 
     value_set = known.combine_chunks() if isinstance(known, pa.ChunkedArray) else pa.array(known, type=pa.string())
     found = pc.index_in(values.cast(pa.string()), value_set=value_set)
     return np.asarray(pc.fill_null(found, -1)).astype(np.int64)
+
+
+def _digest(qrels: Qrels, query_ids: Sequence[str], item_ids: Sequence[str]) -> str:
+    entries = zip(qrels.query_E.tolist(), qrels.row_E.tolist(), qrels.grade_E.tolist(), strict=True)
+    return digest_json([[query_ids[query], item_ids[row], grade] for query, row, grade in entries])
 
 
 def _known(places: NDArray[np.int64]) -> Rows:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from smar_core.experiments.findings import Axis, Difference
 from smar_core.experiments.records import Cell
-from smar_core.experiments.table import SLICE_NAMES, points, probability
+from smar_core.experiments.table import SLICE_NAMES, points_of, probability
 from smar_core.report.geometry import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Tick, format_tick, nice_ticks
 
 ROW_HEIGHT, LABEL_WIDTH, LABEL_CHARACTERS, ARROW = 26, 150, 25, 9
@@ -99,7 +99,7 @@ def draw_differences(differences: Sequence[Difference]) -> DifferenceChart | Non
     for number, difference in enumerate(differences):
         y, cell = TOP + ROW_HEIGHT * (number + 0.5), difference.difference
         rows.append((y, shorten(difference.setting)))
-        tip = f"{difference.setting}: {points(cell)} points, {probability(difference.holm_p_value)}"
+        tip = f"{difference.setting}: {points_of(cell)} points, {probability(difference.holm_p_value)}"
         if _reach(cell) > limit:
             beyond.append(_off_axis(cell, y, tip))
         else:
@@ -142,7 +142,7 @@ def _off_axis(cell: Cell, y: float, tip: str) -> OffAxis:
     is_left = abs(cell.low) > abs(cell.high)
     tip_x, inwards = (LABEL_WIDTH, ARROW) if is_left else (WIDTH - RIGHT, -ARROW)
     arrow = f"{tip_x},{y} {tip_x + inwards},{y - ARROW / 2} {tip_x + inwards},{y + ARROW / 2}"
-    return OffAxis(y, arrow, tip_x + 1.5 * inwards, "start" if is_left else "end", points(cell), tip)
+    return OffAxis(y, arrow, tip_x + 1.5 * inwards, "start" if is_left else "end", points_of(cell), tip)
 
 
 def _draw_slice(axis: Axis, slice_name: str, cells: Sequence[Cell]) -> AxisChart:

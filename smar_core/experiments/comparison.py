@@ -110,6 +110,7 @@ def compare_trials(kind: Kind, baseline: str, evidences: Sequence[Evidence], que
     axes = _find_axes(baseline, trained) if kind == "sweep" else {}
     of_axes = {setting for settings in axes.values() for setting in settings.values()}
     compared = [setting for setting in trained.by_setting if setting != baseline and setting not in of_axes]
+    diagnoses = [evidence.diagnosis for evidence in ordered if evidence.diagnosis != Diagnosis()]
     has_headline = kind == "ablation" and ALSO_AGAINST in compared
     return Experiment(
         kind=kind,
@@ -127,6 +128,8 @@ def compare_trials(kind: Kind, baseline: str, evidences: Sequence[Evidence], que
         hardware=tuple(dict.fromkeys(evidence.hardware for evidence in ordered)),
         versions=tuple({str(e.versions): e.versions for e in ordered}.values()),
         num_codes=len({str(evidence.code) for evidence in ordered}),
+        judgments=tuple(dict.fromkeys(d.judgments for d in diagnoses if d.judged or d.attainable)),
+        intervals=tuple(dict.fromkeys(d.intervals for d in diagnoses)),
     )
 
 

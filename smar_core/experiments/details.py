@@ -7,9 +7,18 @@ from collections.abc import Callable, Iterator
 
 from smar_core.experiments.diagnosis import SYSTEMS, BySlice
 from smar_core.experiments.findings import Experiment, Row
-from smar_core.experiments.table import NONE, SLICE_NAMES, Table, points
+from smar_core.experiments.table import NONE, SLICE_NAMES, Table, points_of
+from smar_core.report.formats import USUAL_CONFIDENCE, confidence
 
 _SEEDS = "Means over queries and seeds."
+_OTHER_INTERVALS = (
+    "The trials' evaluations differ in confidence, num_bootstrap_samples or seed, or files of earlier versions do not say: "
+    "intervals are not to be compared between settings."
+)
+_OTHER_JUDGMENTS = (
+    "The trials were judged by different judgments, or files of earlier versions do not say: what is judged or attainable is not "
+    "to be compared between settings."
+)
 _MODALITIES = ("text", "multimodal", "image", "gated")
 
 
@@ -17,6 +26,9 @@ def make_details(experiment: Experiment) -> list[Table]:
     """Return the folded tables of an experiment that have a row."""
     slices = tuple(experiment.num_queries)
     names = tuple(SLICE_NAMES[name] for name in slices)
+    interval = _describe_interval(experiment)
+    other_intervals = f" {_OTHER_INTERVALS}" if len(experiment.intervals) > 1 else ""
+    other_judgments = f" {_OTHER_JUDGMENTS}" if len(experiment.judgments) > 1 else ""
     tables = [
         _table("Each index searched alone, R@50", ("index", *names), experiment, lambda row: _systems(row, slices), _SEEDS),
         _table(
@@ -24,16 +36,16 @@ def make_details(experiment: Experiment) -> list[Table]:
             ("routing", *names),
             experiment,
             lambda row: _routings(row, slices),
-            f"{_SEEDS} In brackets what the gate's routing has more, in points, with the paired 95% bootstrap interval over "
-            "queries. The oracle takes each query's better index, by the clicks that it is measured on: no gate can reach it.",
+            f"{_SEEDS} In brackets what the gate's routing has more, in points, with the paired {interval}. The oracle takes "
+            f"each query's better index, by the clicks that it is measured on: no gate can reach it.{other_intervals}",
         ),
         _table(
             "Reliance on pictures: R@50 lost when they are wrong, points",
             ("pictures", "system", *names),
             experiment,
             lambda row: _reliance(row, slices),
-            f"{_SEEDS} Shuffled: every item has another one's pictures; blank: all have the mean colour. With the paired 95% "
-            "bootstrap interval over queries and, where there is a gain over the text index, the share of it that is lost.",
+            f"{_SEEDS} Shuffled: every item has another one's pictures; blank: all have the mean colour. With the paired "
+            f"{interval} and, where there is a gain over the text index, the share of it that is lost.{other_intervals}",
         ),
         _table(
             "Exclusive matches: pairs of query and clicked item in the first 50 of one index alone",
@@ -47,15 +59,16 @@ def make_details(experiment: Experiment) -> list[Table]:
             ("view", *names),
             experiment,
             lambda row: _views(row, slices),
-            f"{_SEEDS} By traffic: each query counts as often as it was asked. Judged: on grades that nothing was trained on. "
-            "Attainable: R@50 of a ranking by those grades, which a model can pass only by what the log knows beside them.",
+            f"{_SEEDS} By traffic: each query counts as often as it was clicked for. Judged: on grades that nothing was trained "
+            "on. Attainable: R@50 of a ranking by those grades, which a model can pass only by what the log knows beside them."
+            f"{other_judgments}",
         ),
         _table(
             "Gate: AUC of P(q) for the queries that the multimodal index serves better",
             ("AUC",),
             experiment,
             _gate,
-            f"{_SEEDS} With the 95% bootstrap interval over queries; .5 is chance.",
+            f"{_SEEDS} With the {interval}; .5 is chance.{other_intervals}",
         ),
         _table(
             "Approximate search: share of the exact top 50 that is found",
@@ -66,6 +79,14 @@ def make_details(experiment: Experiment) -> list[Table]:
         ),
     ]
     return [table for table in tables if table.rows]
+
+
+def _describe_interval(experiment: Experiment) -> str:
+    """Return what a diagnosis' interval is, in words; of several seeds no common one can be made any more."""
+    shares = {USUAL_CONFIDENCE if settings is None else settings.confidence for settings in experiment.intervals}
+    words = f"{' or '.join(map(confidence, sorted(shares)))} bootstrap interval over queries"
+    has_seeds = any(len(row.diagnosed_seeds) > 1 for row in experiment.rows)
+    return f"{words} (of several seeds, the mean of the seeds' intervals)" if has_seeds else words
 
 
 def _table(
@@ -86,7 +107,7 @@ def _systems(row: Row, slices: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 def _routings(row: Row, slices: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     for policy, by_slice in row.diagnosis.policies.items():
         gain = row.diagnosis.routing_gain.get(policy, {})
-        told = [f" ({points(gain[name])})" if name in gain else "" for name in slices]
+        told = [f" ({points_of(gain[name])})" if name in gain else "" for name in slices]
         yield policy, *(value + more for value, more in zip(_values(by_slice, slices), told, strict=True))
 
 
@@ -95,7 +116,7 @@ def _reliance(row: Row, slices: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         for system, loss in of.items():
             share = row.diagnosis.share_of_gain_lost.get(kind, {}).get(system, {})
             told = [f", {100 * share[name].value:.0f}%" if name in share else "" for name in slices]
-            lost = [points(loss[name]) if name in loss else NONE for name in slices]
+            lost = [points_of(loss[name]) if name in loss else NONE for name in slices]
             yield kind, system, *(words + more for words, more in zip(lost, told, strict=True))
 
 

@@ -25,6 +25,14 @@ EXCLUSIVE_COUNTS = ("num_pairs", "num_multimodal_only", "num_text_only")
 BySlice = dict[str, Cell]
 
 
+class Intervals(Record):
+    """What an evaluation made its intervals with: its settings of these names."""
+
+    confidence: float
+    num_bootstrap_samples: int
+    seed: int
+
+
 class Diagnosis(Record):
     """What takes a trial's model apart; whatever a model does not have, and files of earlier versions, lack.
 
@@ -37,9 +45,11 @@ class Diagnosis(Record):
         ann: Share of the exact top 50 that each approximate index finds, by modality.
         exclusive: Pairs by slice and count (``EXCLUSIVE_COUNTS``).
         judged: nDCG@10 of the routed search on graded judgments, by slice.
-        traffic: R@50 of the routed search, each query as often as it was asked, by slice.
+        traffic: R@50 of the routed search, each query as often as it was clicked for, by slice.
         attainable: R@50 of a ranking by the graded judgments, by slice (``evaluation.attainable``).
         gate_auc: How well P(q) tells the queries that the multimodal index serves better.
+        judgments: Digest of the judgments that ``judged`` and ``attainable`` rest on.
+        intervals: What the intervals were made with.
     """
 
     systems: dict[str, BySlice] = Field(default_factory=dict)
@@ -53,6 +63,11 @@ class Diagnosis(Record):
     traffic: BySlice = Field(default_factory=dict)
     attainable: BySlice = Field(default_factory=dict)
     gate_auc: Cell | None = None
+    judgments: str | None = None
+    intervals: Intervals | None = None
+
+
+_FIGURES = tuple(name for name in Diagnosis.model_fields if name not in ("judgments", "intervals"))
 
 
 def gather_diagnosis(scores: Mapping[str, Any]) -> Diagnosis:
@@ -69,6 +84,7 @@ def gather_diagnosis(scores: Mapping[str, Any]) -> Diagnosis:
     shares = {kind: of["share_of_gain_lost"] for kind, of in reliance.items() if "share_of_gain_lost" in of}
     ann = {name: of[ANN_MEASURE] for name, of in scores.get("ann", {}).items() if ANN_MEASURE in of}
     attainable = scores.get("attainable", {}).get("slices", {})
+    settings = {name: of for name, of in scores.get("queries", {}).items() if name in Intervals.model_fields}
     auc = gate.get("utility", {}).get("auc")
     return Diagnosis(
         systems={system: _by_slice(scores[system]) for system in SYSTEMS if system in scores},
@@ -89,17 +105,19 @@ def gather_diagnosis(scores: Mapping[str, Any]) -> Diagnosis:
         traffic=_by_slice(scores.get("traffic", {}).get("model", {})),
         attainable={name: _cell(of["attainable"]) for name, of in attainable.items()},
         gate_auc=None if auc is None else _cell(auc),
+        judgments=scores.get("judged", {}).get("digest"),
+        intervals=Intervals(**settings) if settings else None,
     )
 
 
 def mean_diagnosis(diagnoses: Sequence[Diagnosis]) -> Diagnosis:
-    """Return the means over seeds of what all of them have; of no seed, nothing.
+    """Return the means over seeds of the figures that all of them have; of no seed, nothing.
 
     So a file of an earlier version, which lacks a part, hides that part of its setting: it is to be made anew.
     """
     if not diagnoses:
         return Diagnosis()
-    return Diagnosis.model_validate({name: _mean([getattr(d, name) for d in diagnoses]) for name in Diagnosis.model_fields})
+    return Diagnosis.model_validate({name: _mean([getattr(d, name) for d in diagnoses]) for name in _FIGURES})
 
 
 def _by_slice(cells: Mapping[str, Any], measure: str = MEASURE) -> BySlice:

@@ -1,6 +1,6 @@
 """What an experiment found, as data: the content of ``experiment.json``, and all that its page and tables are made of."""
 
-from smar_core.experiments.diagnosis import Diagnosis
+from smar_core.experiments.diagnosis import Diagnosis, Intervals
 from smar_core.experiments.records import Cell, Record
 from smar_core.experiments.trials import Kind
 
@@ -111,6 +111,9 @@ class Experiment(Record):
         axes: What a sweep says of each axis.
         hardware, versions: Different ones among the trials.
         num_codes: How many versions of the code the trials were made by.
+        judgments: Digests of the different judgments that the rows' ``judged`` and ``attainable`` rest on.
+        intervals: What the intervals of the rows' diagnoses were made with, where it differs. In both, None stands for what a
+            file of an earlier version does not say.
     """
 
     kind: Kind
@@ -126,3 +129,5 @@ class Experiment(Record):
     hardware: tuple[str, ...]
     versions: tuple[dict[str, str], ...]
     num_codes: int
+    judgments: tuple[str | None, ...]
+    intervals: tuple[Intervals | None, ...]

@@ -5,34 +5,20 @@ It asks nothing of the network and runs no script. Style and frames of charts ar
 
 from pathlib import Path
 
-import jinja2
-
 from smar_core import __version__
 from smar_core.experiments.charts import DifferenceChart, draw_axis, draw_differences
 from smar_core.experiments.details import make_details
 from smar_core.experiments.findings import Experiment
 from smar_core.experiments.table import SLICE_NAMES, describe, make_tables
 from smar_core.report import charts
+from smar_core.report.environment import open_template
 
 _TITLES = {"ablation": "What each part of the model brings", "sweep": "What each setting does"}
 
 
 def render_page(experiment: Experiment) -> str:
     """Return the page as HTML text; equal experiments give equal text."""
-    environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader(
-            [
-                jinja2.PackageLoader("smar_core.experiments", "templates"),
-                jinja2.PackageLoader("smar_core.report", "templates"),
-            ]
-        ),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("experiment.html.j2").render(
+    return open_template("experiment.html.j2", "smar_core.experiments").render(
         title=_TITLES[experiment.kind],
         experiment=experiment,
         described=describe(experiment),

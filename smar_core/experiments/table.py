@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from smar_core.experiments.findings import MEASURES, Axis, Difference, Experiment, Row
 from smar_core.experiments.records import MEASURE, Cell
+from smar_core.report import formats
 
 SLICE_NAMES = {"overall": "all queries", "fashion": "fashion", "not_fashion": "not fashion"}
 NONE = "\N{EN DASH}"
@@ -60,13 +61,13 @@ def describe(experiment: Experiment) -> str:
     )
 
 
-def points(cell: Cell) -> str:
+def points_of(cell: Cell) -> str:
     """Return a difference with its interval, in points.
 
-    >>> points(Cell(value=-0.0123, low=-0.02, high=0.001))
-    '−1.2 [−2.0, +0.1]'
+    >>> points_of(Cell(value=-0.0123, low=-0.02, high=-0.0001))
+    '−1.2 [−2.0, +0.0]'
     """
-    value, low, high = (f"{100 * part:+.1f}".replace("-", "\N{MINUS SIGN}") for part in (cell.value, cell.low, cell.high))
+    value, low, high = map(formats.points, (cell.value, cell.low, cell.high))
     return f"{value} [{low}, {high}]"
 
 
@@ -76,9 +77,10 @@ def probability(value: float) -> str:
     >>> probability(0.00009999), probability(0.0213), probability(1.0)
     ('p<.001', 'p=.021', 'p=1')
     """
-    if value < 0.001:
-        return "p<.001"
-    return "p=1" if value >= 0.9995 else f"p={value:.3f}".replace("0.", ".")
+    written = formats.p_value(value)
+    if written.startswith("<"):
+        return f"p{written.replace(' 0', '')}"
+    return f"p={written.removeprefix('0').removesuffix('.000')}"
 
 
 def _recall(experiment: Experiment) -> Table:
@@ -127,9 +129,11 @@ def _differences(title: str, differences: Sequence[Difference], family: str) -> 
     for setting in settings:
         seeds = known[setting, slices[0]].seeds
         of_slices = [known[setting, name] for name in slices]
-        rows.append((setting, str(len(seeds)), *(f"{points(d.difference)}, {probability(d.holm_p_value)}" for d in of_slices)))
+        rows.append((setting, str(len(seeds)), *(f"{points_of(d.difference)}, {probability(d.holm_p_value)}" for d in of_slices)))
         if len(seeds) > 1:
-            rows.append(("over trainings too", "", *(NONE if d.over_seeds is None else points(d.over_seeds) for d in of_slices)))
+            rows.append(
+                ("over trainings too", "", *(NONE if d.over_seeds is None else points_of(d.over_seeds) for d in of_slices))
+            )
     note = (
         f"Mean over common seeds, with the paired 95% bootstrap interval over queries and the paired randomisation test. {family}"
     )
@@ -145,7 +149,7 @@ def _choices(axis: Axis) -> Table:
         told = (
             "the preset's own"
             if difference is None
-            else f"{points(difference.difference)}, {probability(difference.holm_p_value)}"
+            else f"{points_of(difference.difference)}, {probability(difference.holm_p_value)}"
         )
         rows.append((SLICE_NAMES[choice.slice], choice.value, told))
     note = (

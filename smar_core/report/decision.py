@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
-
 from smar_core import __version__
+from smar_core.report.environment import open_template
 
 
 def render_decision(decision: Mapping[str, Any]) -> str:
@@ -14,12 +13,4 @@ def render_decision(decision: Mapping[str, Any]) -> str:
     Args:
         decision: The content of decision.json.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("smar_core.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("decision.html.j2").render(decision=decision, version=__version__)
+    return open_template("decision.html.j2").render(decision=decision, version=__version__)

@@ -133,6 +133,11 @@ def gate_chart(data: ReportData) -> BarChart | None:
 
 
 def calibration_chart(gate_report: Mapping[str, Any]) -> gate_charts.CalibrationChart | None:
-    """Lay out P(q) against the visual share of the clicks; None where the gate was not learned."""
+    """Lay out P against what it was taught; None where the gate was not learned."""
+    if gate_report.get("mode") != "learned":
+        return None
+    is_item, is_utility = gate_report.get("side") == "item", gate_report.get("supervision") == "utility"
     bins = (gate_report.get("validation") or {}).get("bins") or ()
-    return gate_charts.draw_calibration(bins if gate_report.get("mode") == "learned" else ())
+    taught = "share of visual items" if is_item else "visual share of clicks"
+    p, groups = ("P(item)", "items") if is_item else ("P(q)", "queries")
+    return gate_charts.draw_calibration(bins, p, groups, "share that the picture helps" if is_utility else taught)

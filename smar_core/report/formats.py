@@ -6,6 +6,9 @@ from typing import Any
 
 MINUS = "\N{MINUS SIGN}"
 
+USUAL_CONFIDENCE = 0.95
+"""Of intervals whose evaluation does not say: those of earlier versions."""
+
 
 def figure(value: Any) -> str:
     """Return a count with thousands separated, any other number with three decimals, anything else as it is.
@@ -25,6 +28,15 @@ def percent(share: float) -> str:
     ['0%', '0.4%', '73%', '99.8%', '100%', '243%']
     """
     return f"{share:.1%}" if 0 < share < 0.095 or 0.995 <= share < 1 else f"{share:.0%}"
+
+
+def confidence(share: float) -> str:
+    """Return the confidence of an interval in per cent, as it was set.
+
+    >>> confidence(0.9), confidence(0.995)
+    ('90%', '99.5%')
+    """
+    return f"{100 * share:g}%"
 
 
 def points(difference: float, num_decimals: int = 1) -> str:

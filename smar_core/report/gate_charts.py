@@ -23,8 +23,11 @@ from smar_core.report.geometry import (
 
 @dataclass(frozen=True)
 class CalibrationChart:
-    """What was foretold against what came, a circle a bin, its area by the number of queries."""
+    """What was foretold against what came, a circle a bin, its area by the number of queries or items in it."""
 
+    title: str
+    x_label: str
+    y_label: str
     circles: tuple[tuple[float, float, float, str], ...]  # x, y, radius, tool tip
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
@@ -76,8 +79,17 @@ def draw_probabilities(
     )
 
 
-def draw_calibration(bins: Sequence[Mapping[str, Any]]) -> CalibrationChart | None:
-    """Lay out the mean label over the mean P(q) of each bin that holds a query with a say; None when none does."""
+def draw_calibration(
+    bins: Sequence[Mapping[str, Any]], p: str = "P(q)", groups: str = "queries", y_label: str = "visual share of clicks"
+) -> CalibrationChart | None:
+    """Lay out the mean label over the mean P of each bin that holds a query or an item with a say; None when none does.
+
+    Args:
+        bins: Of each: num_queries, mean_probability, mean_label.
+        p: What P is called.
+        groups: What it looks at, in the plural.
+        y_label: What the mean of the labels is.
+    """
     filled = [b for b in bins if b["num_queries"] and b["mean_label"] is not None]
     if not filled:
         return None
@@ -88,12 +100,14 @@ def draw_calibration(bins: Sequence[Mapping[str, Any]]) -> CalibrationChart | No
             along(b["mean_probability"], 0, 1),
             up(b["mean_label"], y_values),
             4 + 12 * math.sqrt(b["num_queries"] / most),
-            f"{b['num_queries']:,.0f} queries: mean P(q) {b['mean_probability']:.2f}, mean label {b['mean_label']:.2f}",
+            f"{b['num_queries']:,.0f} {groups}: mean {p} {b['mean_probability']:.2f}, mean label {b['mean_label']:.2f}",
         )
         for b in filled
     )
     diagonal = (along(0, 0, 1), up(0, y_values), along(1, 0, 1), up(1, y_values))
-    return CalibrationChart(circles, share_ticks_along(), y_ticks(y_values), diagonal)
+    return CalibrationChart(
+        "How far to trust it", f"mean {p} of a bin", y_label, circles, share_ticks_along(), y_ticks(y_values), diagonal
+    )
 
 
 def draw_thresholds(curve: Sequence[Mapping[str, float]], chosen: float, oracle: float | None, measure: str) -> LineChart | None:

@@ -8,13 +8,13 @@ curve) is left out of the page. Everything that came from the data is escaped by
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
 import pyarrow as pa
 
 from smar_core import __version__
 from smar_core.report import charts, diagnosis
 from smar_core.report.data import ReportData
-from smar_core.report.formats import FILTERS
+from smar_core.report.environment import open_template
+from smar_core.report.formats import USUAL_CONFIDENCE, confidence
 from smar_core.report.geometry import BarChart
 from smar_core.report.tables import (
     GAIN,
@@ -41,16 +41,17 @@ _STAGE_NAMES = {"pretrain": "Pre-training", "finetune": "Fine-tuning"}
 
 def render_report(data: ReportData) -> str:
     """Return the page as HTML text; equal data gives equal text."""
-    page = _environment().get_template("page.html.j2")
+    page = open_template("page.html.j2")
     scores, mode = data.scores, data.gate_report.get("mode", "learned")
     systems, names = systems_of(scores), system_names(mode)
     differences, judged = _differences(scores, mode), scores.get("judged") or {}
     weighted = scores.get("traffic") or {}
-    gate = scores.get("gate") or {}
+    gate, queries = scores.get("gate") or {}, scores.get("queries") or {}
     return page.render(
         data=data,
         version=__version__,
-        days="validation" if (scores.get("queries") or {}).get("split") == "validation" else "test",
+        days="validation" if queries.get("split") == "validation" else "test",
+        confidence=confidence(queries.get("confidence", USUAL_CONFIDENCE)),
         model_name=names["model"][0],
         headline=_headline(systems, differences, mode),
         interval_chart=_interval_chart(systems, names),
@@ -64,7 +65,7 @@ def render_report(data: ReportData) -> str:
         judged_difference_tables=difference_tables(_differences(judged, mode), names),
         judged_facts=_facts({name: value for name, value in judged.items() if name.startswith("num_")}),
         attainable=(scores.get("attainable") or {}).get("slices") or {},
-        num_excluded=(scores.get("queries") or {}).get("num_excluded", 0),
+        num_excluded=queries.get("num_excluded", 0),
         ann_rows=ann_rows(scores, names["model"][0]),
         reliance=scores.get("reliance") or {},
         reliance_rows=diagnosis.reliance_rows(scores.get("reliance") or {}),
@@ -89,19 +90,6 @@ def render_report(data: ReportData) -> str:
         num_losses=sum(e.recall_routed < e.recall_text_only for e in data.examples),
         charts=charts,
     )
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("smar_core.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= FILTERS
-    return environment
 
 
 def _differences(scores: Mapping[str, Any], gate_mode: str) -> Systems:

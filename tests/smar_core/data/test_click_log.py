@@ -17,7 +17,7 @@ ITEM_IDS = pa.array(["a", "b", "c"])
 
 def batch(**columns: list) -> pa.RecordBatch:
     size = len(columns["query"])
-    return pa.RecordBatch.from_pydict({"timestamp": list(range(size)), "item_id": ["a"] * size} | columns)
+    return pa.RecordBatch.from_pydict({"timestamp": list(range(1, size + 1)), "item_id": ["a"] * size} | columns)
 
 
 def events(*rows: tuple) -> pa.Table:

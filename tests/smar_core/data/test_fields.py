@@ -54,7 +54,8 @@ def test_iso_texts_are_read_exactly(when: datetime.datetime) -> None:
     except OverflowError:
         return
     if offset_is_whole:
-        assert parse_time(when.isoformat()) == (expected if 1970 <= when.astimezone(datetime.UTC).year <= 2200 else None)
+        is_time = expected > 0 and when.astimezone(datetime.UTC).year <= 2200
+        assert parse_time(when.isoformat()) == (expected if is_time else None)
 
 
 def test_flags() -> None:
@@ -155,10 +156,27 @@ def test_times_of_other_centuries_are_null(values: pa.Array) -> None:
 
 
 def test_the_first_and_the_last_sensible_time() -> None:
-    texts = ["1970-01-01", "2200-12-31T23:59:59.999999"]
+    texts = ["1970-01-01T00:00:00.000001", "2200-12-31T23:59:59.999999"]
     last = 7_289_654_400_000_000 - 1
-    assert time_values(pa.array(texts)).to_pylist() == [0, last]
-    assert time_values(pa.array([0, last], pa.timestamp("us", "UTC"))).to_pylist() == [0, last]
+    assert time_values(pa.array(texts)).to_pylist() == [1, last]
+    assert time_values(pa.array([1, last], pa.timestamp("us", "UTC"))).to_pylist() == [1, last]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([0, 0.0]),
+        pa.array([0]),
+        pa.array(["0", "0.0", "1970-01-01", "1970-01-01T01:00:00+01:00"]),
+        pa.array([0], pa.timestamp("s")),
+        pa.array([0, 999], pa.timestamp("ns", "UTC")),
+        pa.array([0], pa.date32()),
+    ],
+    ids=lambda values: str(values.type),
+)
+def test_the_epoch_is_no_time(values: pa.Array) -> None:
+    """One 0, written where there is no time, stretched the span over 50 years, and all real days were test days."""
+    assert time_values(values).null_count == len(values)
 
 
 def test_eight_digits_are_a_date() -> None:

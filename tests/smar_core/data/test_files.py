@@ -96,10 +96,19 @@ def test_json_numbers_and_flags_become_text(tmp_path: Path) -> None:
         ("a.csv", b"", "a.csv is empty"),
         ("a.csv", b"query,query\n1,2\n", "several columns 'query'"),
         ("a.csv", b"query,item_id\n1,2,3\n", "a.csv is damaged"),
-        ("a.csv", b"query,item_id\n\xff\xfe,2\n", "a.csv is damaged"),
+        ("a.csv", b"query,item_id\n\xff\xfe,2\n", "a.csv is not UTF-8 text .*; save it as UTF-8"),
+        ("a.csv", b"query,item_id,Gr\xf6\xdfe\n1,2,3\n", "a.csv is not UTF-8 text .*; save it as UTF-8"),
+        ("a.csv", b'query,item_id\n"1,2\n3,4\n', "a.csv is damaged .*; .*close every quotation mark"),
+        ("a.csv", b'"query,item_id\n1,2\n', "a.csv is empty; .*close every quotation mark"),
         ("a.csv.gz", b"query,item_id\n", "a.csv.gz is damaged"),
         ("a.jsonl", b"", "a.jsonl is empty"),
         ("a.jsonl", b'{"query": 1}\n{"query":', "line 2 of a.jsonl is not JSON"),
+        ("a.jsonl", b'{"query": 1}\n{"query": "Gr\xf6\xdfe"}', "line 2 of a.jsonl is not UTF-8 text .*; save it as UTF-8"),
+        (
+            "a.jsonl",
+            b'{"query": "\\ud83d\\udc5f"}\n{"query": "shirt \\ud83d"}',
+            r"column 'query' in line 2 of a.jsonl is not UTF-8 text: '\\ud83d' is half a character; save it as UTF-8",
+        ),
         ("a.jsonl", b"[1]\n", "line 1 of a.jsonl is not a JSON object"),
         ("a.jsonl", b'{"query": [1], "item_id": 1}\n', "column 'query' in line 1 of a.jsonl holds a list"),
         ("a.txt", b"hello", "format of a.txt cannot be told"),
@@ -111,6 +120,70 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, name: str, content: b
         for file in find_data_files(str(tmp_path / name)):
             assert read_columns(file)
             list(read_file(file, FIELDS))
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (['"nike,1,x', "red,2,x", '"adidas,3,x'], "row 1 of a.csv has a line break in field 'query', after 'nike,1,x'"),
+        (['nike,"1,x', "red,2,x", 'adidas,"3,x'], "row 1 of a.csv has a line break in field 'item_id', after '1,x'"),
+        (['nike,1,"x', "red,2,x"], "row 1 of a.csv has a quotation mark that nothing closes"),
+        (['nike,1,"x'], "row 1 of a.csv has a quotation mark that nothing closes"),
+    ],
+)
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+@pytest.mark.parametrize("batch_rows", [1, 100])
+def test_an_open_quotation_mark_is_noticed(tmp_path: Path, lines: list[str], words: str, end: str, batch_rows: int) -> None:
+    """It swallowed the rows up to the next one, or up to the end of the file, without a word."""
+    (tmp_path / "a.csv").write_text((end or "\n").join(["query,item_id,other", "blue,0,x", *lines]) + end, newline="")
+    with pytest.raises(UserError, match=words):
+        read_all(str(tmp_path / "a.csv"), batch_rows=batch_rows)
+
+
+def test_the_row_of_an_open_quotation_mark_is_that_of_the_file(tmp_path: Path) -> None:
+    lines = [f"red shirt,{n}" for n in range(200_000)]
+    for row in (150_000, 150_002):
+        lines[row] = '"' + lines[row]
+    (tmp_path / "a.csv").write_text("\n".join(["query,item_id", *lines]))
+    with pytest.raises(UserError, match=r"row 150000 of a\.csv has a line break in field 'query'"):
+        read_all(str(tmp_path / "a.csv"), batch_rows=1000)
+
+
+def test_a_quoted_title_may_have_several_lines(tmp_path: Path) -> None:
+    rows = ["i1,other,red", 'i2,"a\nb","red\nshirt, ""large"""', 'i3,,"blue\n"']
+    for end in ("", "\n"):
+        (tmp_path / "a.csv").write_text("\n".join(["item_id,other,title", *rows]) + end)
+        found = read_all(str(tmp_path / "a.csv"), {"item_id": "item_id", "title": "title"})[1]
+        assert found == {"item_id": ["i1", "i2", "i3"], "title": ["red", 'red\nshirt, "large"', "blue\n"]}
+
+
+@pytest.mark.parametrize("surplus", range(-2, 3))
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_file_may_end_anywhere_in_a_block(tmp_path: Path, surplus: int, end: str) -> None:
+    """Arrow reads blocks of a MiB, and one of nothing but the line feed of the last line's end would be the file's end."""
+    content = f"query,item_id{end or chr(10)}red,1{end or chr(10)}blue,"
+    content += "2" * ((1 << 20) + surplus - len(content) - len(end)) + end
+    (tmp_path / "a.csv").write_text(content, newline="")
+    assert [len(item_id) > 1 for item_id in read_all(str(tmp_path / "a.csv"))[1]["item_id"]] == [False, True]
+
+
+def test_a_field_that_only_late_records_have_is_refused(tmp_path: Path) -> None:
+    """A column first seen after a thousand records was none: in a log, every row became a click."""
+    record = {"query": "red", "item_id": "1", "timestamp": "2"}
+    fields = {name: name for name in record}
+
+    def write(name: str, last: dict) -> str:
+        (tmp_path / name).write_text("\n".join(map(json.dumps, [*[record] * 1000, last])))
+        return str(tmp_path / name)
+
+    late = write("late.jsonl", record | {"clicked": False})
+    for read in (fields, {"query": "query"}):
+        with pytest.raises(UserError, match=r"line 1001 of late\.jsonl .* field 'clicked'; write it in .* first 1000 records"):
+            read_all(late, read)
+    assert read_all(late, fields | {"clicked": "clicked"})[1]["clicked"] == [None] * 1000 + ["false"]
+    # Neither a column that no field of a log has, nor the field that another column serves, is missed.
+    assert len(read_all(write("other.jsonl", record | {"title": "a"}), fields)[1]["query"]) == 1001
+    assert len(read_all(late, fields | {"clicked": "query"})[1]["query"]) == 1001
 
 
 def test_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:

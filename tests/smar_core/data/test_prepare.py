@@ -1,4 +1,6 @@
+import datetime
 import io
+import itertools
 import json
 import logging
 from collections.abc import Callable
@@ -48,6 +50,18 @@ def edited(sources: Sources, tmp_path: Path, source: str, change: Callable[[dict
     rows = [changed for row in table.to_pylist() if (changed := change(row)) is not None]
     pq.write_table(pa.Table.from_pylist(rows, table.schema), tmp_path / f"{source}.parquet")
     return replace(sources, **{source: str(tmp_path / f"{source}.parquet")})
+
+
+def scatter(sources: Sources, folder: Path) -> Sources:
+    """Return sources of the same rows in another order, in several files and row groups."""
+    generator = np.random.default_rng(0)
+    for source in ("items", "clicks"):
+        table = pq.read_table(getattr(sources, source))
+        table = table.take(pa.array(generator.permutation(table.num_rows)))
+        (folder / source / "part").mkdir(parents=True)
+        pq.write_table(table.slice(0, 20), folder / source / "part" / "1.parquet", row_group_size=7)
+        pq.write_table(table.slice(20), folder / source / "2.parquet", row_group_size=-(-table.num_rows // 3))
+    return replace(sources, items=str(folder / "items"), clicks=str(folder / "clicks"))
 
 
 def test_items_are_those_of_the_shop(prepared, tiny_shop: Path) -> None:
@@ -128,22 +142,23 @@ def test_manifests_name_config_and_parents(prepare, sources: Sources) -> None:
         assert (artifact.config_digest, artifact.parents) == ("config digest", {"items_file": "digest"})
 
 
-def test_two_workers_write_the_same_bytes_as_one(prepare, sources: Sources, prepared) -> None:
-    artifacts = prepare(sources, num_workers=2)
-    assert {kind: artifact.digest for kind, artifact in artifacts.items()} == {
-        kind: getattr(prepared, kind).digest for kind in KINDS
-    }
+def test_two_workers_write_the_same_bytes_as_one(prepare, sources: Sources, tmp_path: Path, tiny_config) -> None:
+    """Of files and row groups enough for both, with rejects of every kind in all of them."""
+    spoilt = edited(sources, tmp_path, "items", lambda row: row | {"title": ""} if row["item_id"] < "i04" else row)
+    blanks = itertools.cycle([" ", None, None, None, None])
+    spoilt = edited(spoilt, tmp_path, "clicks", lambda row: row | {"query": next(blanks) or row["query"]})
+    given = scatter(spoilt, tmp_path)
+    config = tiny_config.prepare.model_copy(update={"max_reject_share": 0.5})
+    one, two = (prepare(given, f"{num_workers}", num_workers, config) for num_workers in (1, 2))
+    reasons = one["rejects"].read_json("reasons.json")
+    assert reasons["items"] == {"no title": 4} and reasons["clicks"].keys() == {"blank query", "unknown item"}
+    rejects = one["rejects"].read_table("rejects").to_pylist()
+    assert {row["file"] for row in rejects if row["source"] == "clicks"} == {"2.parquet", "part/1.parquet"}
+    assert {kind: artifact.digest for kind, artifact in two.items()} == {kind: a.digest for kind, a in one.items()}
 
 
 def test_order_and_files_of_the_input_do_not_matter(prepare, sources: Sources, prepared, tmp_path: Path) -> None:
-    generator = np.random.default_rng(0)
-    for source in ("items", "clicks"):
-        table = pq.read_table(getattr(sources, source))
-        table = table.take(pa.array(generator.permutation(table.num_rows)))
-        (tmp_path / source / "part").mkdir(parents=True)
-        pq.write_table(table.slice(0, 20), tmp_path / source / "part" / "1.parquet", row_group_size=7)
-        pq.write_table(table.slice(20), tmp_path / source / "2.parquet")
-    artifacts = prepare(Sources(str(tmp_path / "items"), str(tmp_path / "clicks")))
+    artifacts = prepare(scatter(sources, tmp_path))
     for kind in ("items", "clicks", "tokenizer"):
         assert artifacts[kind].digest == getattr(prepared, kind).digest
 
@@ -202,8 +217,27 @@ def test_the_span_is_that_of_all_parsable_events(prepare, sources: Sources, prep
     log = pq.read_table(sources.clicks)
     last = log.slice(0, 1).to_pylist()[0] | {"query": "", "timestamp": log["timestamp"][-4].as_py().replace(year=2026)}
     pq.write_table(pa.concat_tables([log, pa.Table.from_pylist([last], log.schema)]), tmp_path / "clicks.parquet")
-    with pytest.raises(UserError, match=r"no usable click in the validation days; .*prepare.validation_share"):
+    words = r"no usable click in the validation days: its times go from 2025-03-01\S* to 2026-.*; .*prepare.validation_share"
+    with pytest.raises(UserError, match=words):
         prepare(replace(sources, clicks=str(tmp_path / "clicks.parquet")))
+
+
+def test_a_stray_time_is_seen_in_the_error(prepare, sources: Sources, tmp_path: Path) -> None:
+    """The error advised a longer log, while one row of 1971 had pushed all others into the test days."""
+    log = pq.read_table(sources.clicks)
+    stray = log.slice(0, 1).to_pylist()[0]
+    stray["timestamp"] = stray["timestamp"].replace(year=1971)
+    pq.write_table(pa.concat_tables([log, pa.Table.from_pylist([stray], log.schema)]), tmp_path / "clicks.parquet")
+    words = (
+        r"in the validation days: its times go from 1971-\S* to 2025-03-\S*, validation begins at 2014-\S*, test at 2019-\S*; "
+        "correct times that are far from the others"
+    )
+    with pytest.raises(UserError, match=words):
+        prepare(replace(sources, clicks=str(tmp_path / "clicks.parquet")))
+    stray["timestamp"] = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+    pq.write_table(pa.concat_tables([log, pa.Table.from_pylist([stray], log.schema)]), tmp_path / "clicks.parquet")
+    artifacts = prepare(replace(sources, clicks=str(tmp_path / "clicks.parquet")))
+    assert artifacts["rejects"].read_json("reasons.json")["clicks"]["no readable timestamp"] == 1
 
 
 def with_views(sources: Sources, tmp_path: Path, views: Callable[[dict], list | None]) -> Sources:

@@ -119,6 +119,41 @@ def test_relative_image_paths_need_their_folder(sources: Sources, tmp_path: Path
         check_inputs(replace(relative, images=str(tmp_path / "empty")))
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", b"item_id,title,Gr\xf6\xdfe\n1,shirt,3\n"),
+        ("a.csv", b"item_id,title\n1,Gr\xf6\xdfe\n"),
+        ("a.jsonl", b'{"item_id": 1, "title": "Gr\xf6\xdfe"}\n'),
+        ("a.jsonl", b'{"item_id": 1, "title": "shirt \\ud83d"}\n'),
+        ("a.jsonl", '{"item_id": 1, "title": "shirt"}\n'.encode("utf-16")),
+    ],
+)
+def test_text_of_another_encoding_is_named(sources: Sources, tmp_path: Path, name: str, content: bytes) -> None:
+    """What it raised was a UnicodeDecodeError, or a UserError that called the file damaged."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name} is not UTF-8 text.*; save it as UTF-8"):
+        check_inputs(replace(sources, items=str(tmp_path / name)))
+
+
+@pytest.mark.parametrize("column", ["clicked", "bought"])
+def test_a_field_that_one_file_of_a_folder_lacks_is_refused(sources: Sources, tmp_path: Path, column: str) -> None:
+    """Every row of that file became a click."""
+    log = pq.read_table(sources.clicks)
+    log = log.rename_columns([column if name == "clicked" else name for name in log.schema.names])
+    column_map = {} if column == "clicked" else {"clicked": column}
+    (tmp_path / "log").mkdir()
+    folder = replace(sources, clicks=str(tmp_path / "log"), column_map=column_map)
+    rewrite(log, tmp_path / "log" / "day1.parquet")
+    rewrite(log.drop_columns([column]), tmp_path / "log" / "day2.parquet")
+    with pytest.raises(
+        UserError, match=rf"day2\.parquet has no .*'clicked', which day1\.parquet has as '{column}'; write it in all"
+    ):
+        check_inputs(folder)
+    rewrite(log, tmp_path / "log" / "day2.parquet")
+    check_inputs(folder)
+
+
 def test_messages_are_one_line(sources: Sources, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"item_id,title\n1,2\n3,4,5\n")
     with pytest.raises(UserError) as caught:

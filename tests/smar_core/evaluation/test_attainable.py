@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from smar_core.evaluation.attainable import attainable_recall
+from smar_core.config import EvaluateConfig
+from smar_core.evaluation.attainable import ATTAINABLE_SLICES, attainable_recall, summarise_attainable
 from smar_core.evaluation.measures import Qrels, measure_run
+from smar_core.evaluation.testset import JudgedTest
 from smar_core.retrieval.exact import NO_ITEM
 
 
@@ -37,3 +39,20 @@ def test_is_the_mean_over_drawn_orders() -> None:
 def test_a_query_without_judgments_reaches_nothing() -> None:
     clicked = Qrels.build(2, [0, 1], [3, 4], [1, 1])
     assert attainable_recall(clicked, Qrels.build(2, [0], [3], [3]), 5).tolist() == [1.0, 0.0]
+
+
+def summarise_share(reachable: int, num_queries: int) -> dict[str, float] | None:
+    """Return the share where as many queries as ``reachable`` were clicked for a graded item, each found by the model."""
+    queries = np.arange(num_queries)
+    clicked = Qrels.build(num_queries, queries, (queries >= reachable).astype(int), np.ones(num_queries))
+    judged = Qrels.build(num_queries, queries, np.zeros(num_queries), np.ones(num_queries))
+    slices = dict.fromkeys(ATTAINABLE_SLICES, np.ones(num_queries, dtype=bool))
+    graded = JudgedTest(queries, judged, {}, "")
+    found = summarise_attainable(clicked, np.ones(num_queries), graded, slices, EvaluateConfig(num_bootstrap_samples=100))
+    return found["slices"]["overall"]["share"]
+
+
+def test_a_share_of_what_may_be_nothing_is_none() -> None:
+    """A resample without the one query that judgments can foresee gave a share of 1e307."""
+    assert summarise_share(1, 8) is None
+    assert summarise_share(8, 8) == {"value": 1.0, "low": 1.0, "high": 1.0}

@@ -24,15 +24,16 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-items = st.sampled_from([f"i{n}" for n in range(8)])
-scored = st.lists(st.tuples(items, st.integers(0, 3)), unique_by=lambda pair: pair[0], max_size=8)
+items = st.sampled_from(["i0", "i1", "i2", "A", "%41", "%2541", "x%FF", "x%FE"])
+scores = st.sampled_from([0, 1, 1 + 1e-9, 1 - 1e-9, 2.5, 1e39])  # those around 1 are one number to trec_eval
+scored = st.lists(st.tuples(items, scores), unique_by=lambda pair: pair[0], max_size=8)
 graded = st.dictionaries(items, st.integers(0, 3), max_size=6)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_files_agree_with_ir_measures(tmp_path: Path, data: st.DataObject) -> None:
-    """Ties, queries without an answer, unjudged items, queries that nobody judged or found relevant: as trec_eval has it."""
+    """Ties, ids that look escaped, unjudged items, queries without an answer, a judgment or anything relevant: as trec_eval."""
     qrels = {"q0": {"i0": 1}} | {f"q{n}": data.draw(graded) for n in range(1, 4)}
     run = {"q0": [("i1", 1)]} | {f"q{n}": data.draw(scored) for n in range(1, 6)}
     qrels_path = write(tmp_path / "qrels", "".join(f"{q} 0 {i} {g}\n" for q, of in qrels.items() for i, g in of.items()))
@@ -57,6 +58,29 @@ def test_ties_go_by_rank_or_by_item_id(tmp_path: Path) -> None:
     by_rank = compare_runs(run, [], qrels, CONFIG, "rank").scores["run"]["overall"]["RR@10"]["value"]
     by_item = compare_runs(run, [], qrels, CONFIG, "trec_eval").scores["run"]["overall"]["RR@10"]["value"]
     assert (by_rank, by_item) == (1 / 2, 1 / 3)
+
+
+def test_scores_that_are_equal_in_float32_are_a_tie_to_trec_eval(tmp_path: Path) -> None:
+    """It was told from others by decimals that trec_eval does not keep, and came first instead of second."""
+    qrels = write(tmp_path / "qrels", "q 0 a 1\n")
+    run = write(tmp_path / "run", "q Q0 a 1 0.7000000001 t\nq Q0 b 2 0.7 t\n")
+    assert compare_runs(run, [], qrels, CONFIG, "trec_eval").scores["run"]["overall"]["RR@10"]["value"] == 1 / 2
+    assert compare_runs(run, [], qrels, CONFIG, "rank").scores["run"]["overall"]["RR@10"]["value"] == 1.0
+
+
+def test_ids_are_compared_as_they_stand(tmp_path: Path) -> None:
+    """``x%FF`` and ``x%FE`` were read as one item, and ``%41`` as ``A``."""
+    qrels = write(tmp_path / "qrels", "q 0 x%FE 1\nq 0 A 1\n")
+    run = write(tmp_path / "run", "q Q0 x%FF 1 0.9 t\nq Q0 %41 2 0.8 t\nq Q0 x%FE 3 0.7 t\n")
+    found = compare_runs(run, [], qrels, CONFIG, "rank").scores["run"]["overall"]
+    assert (found["RR@10"]["value"], found["R@10"]["value"]) == (1 / 3, 1 / 2)
+
+
+def test_trec_eval_reads_no_rank(tmp_path: Path) -> None:
+    qrels, run = write(tmp_path / "qrels", "q 0 a 1\n"), write(tmp_path / "run", "q Q0 a 1.0 0.5 t\n")
+    assert compare_runs(run, [], qrels, CONFIG, "trec_eval").scores["run"]["overall"]["RR@10"]["value"] == 1.0
+    with pytest.raises(UserError, match="line 1: rank or score is no number"):
+        compare_runs(run, [], qrels, CONFIG, "rank")
 
 
 def test_scores_go_before_ranks(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from smar_core.artifact import Artifact, open_artifact
 from smar_core.config import EvaluateConfig, ExportConfig, RuntimeConfig
+from smar_core.digest import digest_json
 from smar_core.errors import ArtifactError, UserError
 from smar_core.evaluation.evaluate import evaluate
 from smar_core.evaluation.measures import Qrels
@@ -18,6 +19,8 @@ from smar_core.evaluation.runs import read_qrels, read_run
 from smar_core.evaluation.shelf import encode_jpeg
 from smar_core.evaluation.testset import load_click_test
 from smar_core.evaluation.views import measure_ann
+from smar_core.experiments.diagnosis import Intervals, gather_diagnosis
+from smar_core.retrieval.bundle import Bundle
 from smar_core.retrieval.exact import NO_ITEM, Ranking
 from smar_core.retrieval.export import export_embeddings
 from smar_core.stage import StageContext
@@ -113,7 +116,9 @@ def test_scores_have_the_contract_form(scores: dict[str, Any]) -> None:
             assert measures == expected | {f"P@{k}_max" for k in (10, 50, 100)} | {"RR@10"}
             assert all(set(part[measure]) == {"value", "low", "high"} for measure in measures)
     pictures = {"none": 1, "blank": 0, "stock": 0, "near_duplicate": 0, "distinct": 5}
-    assert scores["queries"] == {"split": "test", "num_test": 4, "num_excluded": 0, "relevant_pictures": pictures}
+    settings = {"confidence": 0.95, "num_bootstrap_samples": 50, "seed": 0}
+    counts = {"split": "test", "num_test": 4, "num_excluded": 0, "relevant_pictures": pictures}
+    assert scores["queries"] == counts | settings
 
 
 def test_everything_is_found_in_a_catalogue_of_ten(scores: dict[str, Any]) -> None:
@@ -130,11 +135,26 @@ def test_everything_is_found_in_a_catalogue_of_ten(scores: dict[str, Any]) -> No
 
 def test_seen_items_leave_the_run_of_unseen_pairs(finished_run, scores: dict[str, Any]) -> None:
     """Without a1 and z9, clicked in training for "red shirt", item a10 moves up in that query's run."""
-    test = load_click_test(finished_run.clicks, sorted(["z9", "a1", "b 2", "a10", "c3", "d4", "e5", "f6", "g7", "h8"]), "test")
+    bundle = Bundle.open(finished_run.bundle.path)
+    test = load_click_test(finished_run.clicks, bundle.item_ids, "test")
     place = test.query_ids.index(query_id("red shirt"))
     assert dict(zip(test.trained_rows[place].tolist(), test.trained_clicks[place].tolist(), strict=True)) == {0: 1, 9: 3}
     assert test.trained_anywhere.tolist() == [0, 1, 4, 9]
-    assert scores["text_only"]["unseen_pair"]["RR@10"]["value"] > 0
+
+    wanted = {"red shirt": {"a10"}, "dress": {"h8"}, "blanket": {"f6", "g7"}}
+    seen = {"red shirt": {"a1", "z9"}, "dress": {"a10"}, "blanket": set()}
+    moved = []
+    for system, mode in (("text_only", "text"), ("multimodal", "multimodal")):
+        hits = dict(zip(wanted, bundle.search(list(wanted), 10, mode, exact=True), strict=True))
+        everything = {query: [hit.item_id for hit in of] for query, of in hits.items()}
+        left = {query: [item_id for item_id in of if item_id not in seen[query]] for query, of in everything.items()}
+        assert scores[system]["unseen_pair"]["RR@10"]["value"] == pytest.approx(mean_reciprocal_rank(left, wanted))
+        moved.append(mean_reciprocal_rank(left, wanted) > mean_reciprocal_rank(everything, wanted))
+    assert any(moved)  # or a run with the seen items would do as well
+
+
+def mean_reciprocal_rank(ranked: dict[str, list[str]], wanted: dict[str, set[str]]) -> float:
+    return sum(1 / (1 + min(map(ranked[query].index, of))) for query, of in wanted.items()) / len(wanted)
 
 
 def test_runs_and_qrels_agree_with_ir_measures(evaluated: tuple[Artifact, dict[str, float]], scores: dict[str, Any]) -> None:
@@ -169,10 +189,18 @@ def test_judged_counts_and_grades(scores: dict[str, Any]) -> None:
         "num_judged_queries_without_relevant": 1,
         "num_test_queries_without_judgment": 2,
     }
+    used = [[query_id("red shirt"), "a10", 2.0], [query_id("red shirt"), "z9", 3.0]]
+    assert judged["digest"] == digest_json(used)
     assert judged["model"]["overall"]["num_queries"] == 1
     assert set(judged["model"]) == {"overall", "fashion", "seen_query", "head", "words_2", "with_image", "picture_distinct"}
     # Memory ranks z9 (3 clicks) above a1: gain 3 at rank 1; the ideal adds a10 with grade 2 at rank 2.
     assert judged["click_memory"]["overall"]["nDCG@10"]["value"] == pytest.approx(3 / (3 + 2 / np.log2(3)))
+
+
+def test_what_a_trial_keeps_names_its_judgments_and_what_its_intervals_are(scores: dict[str, Any]) -> None:
+    kept = gather_diagnosis(scores)
+    assert kept.judgments == scores["judged"]["digest"]
+    assert kept.intervals == Intervals(confidence=0.95, num_bootstrap_samples=50, seed=0)
 
 
 def test_differences_are_those_of_the_means(scores: dict[str, Any]) -> None:
@@ -282,6 +310,8 @@ def test_constant_gate_is_one_index(finished_run, write_gate, tmp_path: Path, mo
     assert scores["model"] == scores[system]
     assert "gate" not in scores and "exclusive" not in scores
     assert ("reliance" in scores) == (mode == "always_multimodal")
+    told = [signature["name"] for signature in scores["signatures"] if "one index, that of text" in signature["evidence"]]
+    assert len(told) == (3 if mode == "always_text" else 0)
     assert "the model has one index only" in (tmp_path / "evaluation" / "page.html").read_text(encoding="utf-8")
 
 
@@ -289,7 +319,9 @@ def test_diagnosis_agrees_with_the_scores(scores: dict[str, Any]) -> None:
     policies = {"routed": "model", "always_text": "text_only", "always_multimodal": "multimodal"}
     for policy, system in policies.items():
         for name, part in scores["gate"]["policies"][policy].items():
-            assert part["R@50"]["value"] == pytest.approx(scores[system][name]["R@50"]["value"])
+            for measure in ("R@50", "nDCG@10"):
+                assert part[measure]["value"] == pytest.approx(scores[system][name][measure]["value"])
+    assert len({scores[system]["overall"]["nDCG@10"]["value"] for system in policies.values()}) == 3
     pairs = scores["exclusive"]["overall"]
     assert pairs["num_pairs"] == pairs["num_both"] == 6  # of test; a top 50 of ten products holds them all
     assert set(scores["reliance"]) == {"shuffled", "blank"}
@@ -338,7 +370,7 @@ def test_judgments_of_other_queries_leave_the_counts_alone(finished_run, tmp_pat
     evaluation = open_artifact(tmp_path / "evaluation", "evaluation")
     judged = evaluation.read_json("scores.json")["judged"]
     assert judged["num_judged_queries_not_in_test"] == judged["num_judged_queries"] == 1
-    assert all(isinstance(count, int) for count in judged.values())
+    assert all(isinstance(count, int) for name, count in judged.items() if name != "digest")
     assert "judgments" not in evaluation.read_table("per_query")["source"].to_pylist()
     assert "There is nothing to measure" in (evaluation.path / "page.html").read_text(encoding="utf-8")
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from smar_core.config import EvaluateConfig
-from smar_core.evaluation.measures import measure_names
 from smar_core.evaluation.routing import NUM_THRESHOLDS, measure_routing, sweep_thresholds, utility_auc
+from tests.smar_core.evaluation.measure_names import measure_names
 
 CONFIG = EvaluateConfig(num_bootstrap_samples=200)
 

@@ -77,3 +77,27 @@ def test_bad_qrels_line_is_named(tmp_path: Path) -> None:
     path.write_text("q 0 item high\n", encoding="utf-8")
     with pytest.raises(UserError, match="line 1: the grade 'high'"):
         read_qrels(path)
+
+
+def test_a_mark_of_the_byte_order_and_blank_lines_are_no_lines(tmp_path: Path) -> None:
+    """The mark was read as part of the first query's id, and a blank line at the end was refused."""
+    run, qrels = tmp_path / "run.trec", tmp_path / "qrels.trec"
+    run.write_bytes(b"\xef\xbb\xbfq Q0 a 1 0.5 t\r\n\r\nq Q0 b 2 0.25 t\r\n \n")
+    qrels.write_bytes(b"\xef\xbb\xbfq 0 a 1\n\n")
+    assert read_run(run) == [RunLine("q", "a", 1, 0.5, "t"), RunLine("q", "b", 2, 0.25, "t")]
+    assert read_qrels(qrels) == [QrelsLine("q", "a", 1)]
+
+
+def test_lines_are_counted_with_the_blank_ones(tmp_path: Path) -> None:
+    path = tmp_path / "bad.trec"
+    path.write_text("\nq 0 item high\n", encoding="utf-8")
+    with pytest.raises(UserError, match="line 2"):
+        read_qrels(path)
+
+
+def test_ids_of_other_programs_are_read_as_they_stand(tmp_path: Path) -> None:
+    run, qrels = tmp_path / "run.trec", tmp_path / "qrels.trec"
+    run.write_text("q Q0 a%20b one 0.5 t\n", encoding="utf-8")
+    qrels.write_text("q 0 a%20b 1\n", encoding="utf-8")
+    assert read_run(run, is_escaped=False, has_ranks=False) == [RunLine("q", "a%20b", 1, 0.5, "t")]
+    assert read_qrels(qrels, is_escaped=False) == [QrelsLine("q", "a%20b", 1)]

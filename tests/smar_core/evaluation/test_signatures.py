@@ -61,8 +61,19 @@ def test_a_gate_that_keeps_pictures_out_leaves_the_precision_outside_fashion_ope
     scores = differences(overall={"R@50": cell(0.01, 0.03)}, not_fashion={"P@50": cell(0.0, 0.0), "P@10": cell(0.0, 0.0)})
     signature = found(NAMES[0], scores)
     assert signature.is_present is None and "smar,dpsr" in signature.evidence
-    text_only = differences(overall={"R@50": cell(0.0, 0.0)}, not_fashion={"P@50": cell(0.0, 0.0), "P@10": cell(0.0, 0.0)})
-    assert found(NAMES[0], text_only).is_present is False  # a model without pictures
+
+
+def test_a_model_of_text_alone_has_no_pictures_to_fail_by() -> None:
+    """It was said to have no gain in fashion, and that no picture hurt it; a gate that sends every query to the text may fail."""
+    nothing = {measure: cell(0.0, 0.0) for measure in ("R@50", "P@50", "P@10")}
+    same = {"overall": {"num_queries": 90, "R@50": cell(0.6, 0.7)}}
+    scores = differences(overall=nothing, fashion=nothing, not_fashion=nothing, picture_stock=nothing)
+    scores |= {"model": same, "text_only": same}
+    for name in (NAMES[0], NAMES[1], NAMES[4]):
+        signature = found(name, scores)
+        assert signature.is_present is None and "one index, that of text" in signature.evidence
+    assert found(NAMES[1], scores | {"gate": {}}).is_present is True
+    assert found(NAMES[1], scores | {"model": {}}).is_present is True
 
 
 @pytest.mark.parametrize(("low", "is_present"), [(0.02, False), (-0.001, True)])
@@ -136,8 +147,14 @@ def test_too_few_queries_do_not_tell() -> None:
 @pytest.mark.parametrize(("low", "is_present"), [(0.02, False), (-0.01, True)])
 @pytest.mark.parametrize("system", ["multimodal", "model"])
 def test_pictures_whose_shuffling_costs_nothing_are_ignored(system: str, low: float, is_present: bool) -> None:
-    scores = {"reliance": {"shuffled": {"loss": {system: {"overall": {"R@50": cell(low, 0.04)}}}}}}
-    assert found(NAMES[5], scores).is_present is is_present
+    assert found(NAMES[5], shuffled(system, 30, low)).is_present is is_present
+    few = found(NAMES[5], shuffled(system, 29, low))
+    assert few.is_present is None and "30 or more queries" in few.evidence
+
+
+def shuffled(system: str, num_queries: int, low: float) -> dict[str, Any]:
+    loss = {"overall": {"num_queries": num_queries, "R@50": cell(low, 0.04)}}
+    return {"reliance": {"shuffled": {"loss": {system: loss}}}}
 
 
 def test_signatures_are_json() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from smar_core.experiments.comparison import compare_trials
 from smar_core.experiments.details import make_details
-from smar_core.experiments.diagnosis import Diagnosis, gather_diagnosis, mean_diagnosis
+from smar_core.experiments.diagnosis import Diagnosis, Intervals, gather_diagnosis, mean_diagnosis
 from smar_core.experiments.evidence import Evidence
 from smar_core.experiments.findings import Experiment
 from smar_core.experiments.markdown import as_markdown
@@ -40,17 +40,26 @@ def test_what_is_kept_is_r50_of_the_compared_slices() -> None:
     assert found.loss["blank"]["multimodal"]["not_fashion"].value == 0.05
     assert set(found.share_of_gain_lost["shuffled"]["model"]) == {"overall", "fashion"}  # None where the gain may be nothing
     assert list(found.ann) == ["text"]
+    assert found.judgments == "judgments"
+    assert found.intervals == Intervals(confidence=0.9, num_bootstrap_samples=400, seed=3)
     assert found.exclusive == {"overall": {"num_pairs": 8, "num_multimodal_only": 2, "num_text_only": 1}}
 
 
 def test_model_without_any_of_it_has_an_empty_one() -> None:
-    assert gather_diagnosis({"model": make_scores(0.5)["model"]}) == Diagnosis()
+    assert gather_diagnosis({"model": make_scores(0.5)["model"], "queries": {"split": "test"}}) == Diagnosis()
 
 
 def test_file_of_an_earlier_version_is_read() -> None:
     written = make_evidence(Trial(variant="smar"), VALUES).model_dump(mode="json")
     del written["diagnosis"]
     assert Evidence.model_validate(written).diagnosis == Diagnosis()
+
+
+def test_file_that_does_not_say_what_its_intervals_are_is_read() -> None:
+    written = make_evidence(Trial(variant="smar"), VALUES, diagnosis=gather_diagnosis(make_scores(0.5))).model_dump(mode="json")
+    del written["diagnosis"]["judgments"], written["diagnosis"]["intervals"]
+    found = Evidence.model_validate(written).diagnosis
+    assert (found.judgments, found.intervals) == (None, None) and found.judged
 
 
 def test_mean_is_of_what_all_seeds_have() -> None:
@@ -88,6 +97,57 @@ def test_tables_have_rows_of_what_a_setting_has(diagnosed: Experiment) -> None:
     ]
     assert gate.rows == (("smar", "1, 2", "0.600 [0.500, 0.700]"),)
     assert ann.rows == (("smar", "1, 2", "0.9876", *3 * "\N{EN DASH}"), ("dpsr", "1", "0.9876", *3 * "\N{EN DASH}"))
+
+
+def compare_with(**changes: object) -> Experiment:
+    """Compare two trials whose evaluations differ in what is named."""
+    found = gather_diagnosis(make_scores(0.5))
+    one = make_evidence(Trial(variant="smar"), VALUES, diagnosis=found)
+    other = make_evidence(Trial(variant="dpsr"), VALUES, diagnosis=found.model_copy(update=changes))
+    return compare_trials("ablation", "smar", [one, other], {QUERIES.digest: QUERIES})
+
+
+def notes(experiment: Experiment) -> dict[str, str]:
+    return {table.title.partition(":")[0].partition(",")[0]: table.note for table in make_details(experiment)}
+
+
+def test_evaluations_alike_need_no_word() -> None:
+    said = notes(compare_with())
+    assert "the paired 90% bootstrap interval over queries." in said["Routings"]
+    assert not any("compared between settings" in note for note in said.values())
+
+
+@pytest.mark.parametrize("digest", ["others", None])
+def test_different_judgments_are_said_where_their_figures_are(digest: str | None) -> None:
+    """They stood side by side as if the judges had been the same."""
+    experiment = compare_with(judgments=digest)
+    assert experiment.judgments == ("judgments", digest)
+    said = [name for name, note in notes(experiment).items() if "judged by different judgments" in note]
+    assert said == ["Other views of the routed search"]
+    without = compare_with(judgments=None, judged={}, attainable={})
+    assert without.judgments == ("judgments",)
+
+
+@pytest.mark.parametrize(
+    ("intervals", "confidence"),
+    [
+        (Intervals(confidence=0.995, num_bootstrap_samples=400, seed=3), "90% or 99.5%"),
+        (Intervals(confidence=0.9, num_bootstrap_samples=400, seed=4), "90%"),
+        (None, "90% or 95%"),
+    ],
+)
+def test_different_intervals_are_said_where_they_stand(intervals: Intervals | None, confidence: str) -> None:
+    said = notes(compare_with(intervals=intervals))
+    told = [name for name, note in said.items() if "evaluations differ in confidence" in note]
+    assert told == ["Routings", "Reliance on pictures", "Gate"]
+    assert all(f"{confidence} bootstrap interval over queries" in said[name] for name in told)
+
+
+def test_bounds_of_several_seeds_are_called_what_they_are(diagnosed: Experiment) -> None:
+    """They were called the bootstrap interval, and are means of two."""
+    for name in ("Routings", "Reliance on pictures", "Gate"):
+        assert "(of several seeds, the mean of the seeds' intervals)" in notes(diagnosed)[name]
+        assert "mean of the seeds' intervals" not in notes(compare_with())[name]
 
 
 def test_tables_without_a_row_are_left_out() -> None:

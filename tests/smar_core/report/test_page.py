@@ -507,3 +507,18 @@ def test_what_a_loss_learned_is_drawn() -> None:
     page = render_report(dataclasses.replace(report, curves={**report.curves, "pretrain": learned}))
     assert "Pre-training: learned weights of the losses" in page and "Pre-training: learned temperature" in page
     assert "learned weights" not in render_report(report)
+
+
+def test_intervals_are_called_by_their_confidence() -> None:
+    """Every page said 95%, whatever ``evaluate.confidence`` was; scores of earlier versions do not say and were made with it."""
+    data = made_up_report()
+    assert render_report(data).count("95%") == 4
+    page = render_report(dataclasses.replace(data, scores=data.scores | {"queries": {"confidence": 0.9}}))
+    assert page.count("90%") == 4 and "95%" not in page
+
+
+def test_a_share_that_may_be_of_nothing_is_a_dash() -> None:
+    data = made_up_report()
+    row = data.scores["attainable"]["slices"]["overall"] | {"share": None}
+    page = render_report(dataclasses.replace(data, scores=data.scores | {"attainable": {"slices": {"overall": row}}}))
+    assert "0.821</small></td><td>\N{EN DASH}</td></tr>" in page
