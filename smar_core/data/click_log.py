@@ -77,6 +77,16 @@ class TimeSplit:
         place = SPLITS.index(split)
         return edges[place], edges[place + 1]
 
+    def describe(self) -> str:
+        """Return in words how far the times go and where they are split.
+
+        >>> TimeSplit(0, 10**13, 8 * 10**12, 9 * 10**12).describe()  # doctest: +NORMALIZE_WHITESPACE
+        'its times go from 1970-01-01T00:00:00+00:00 to 1970-04-26T17:46:40+00:00, validation begins at
+        1970-04-03T14:13:20+00:00, test at 1970-04-15T04:00:00+00:00'
+        """
+        start, end, validation, test = map(_iso, (self.start, self.end, self.validation_start, self.test_start))
+        return f"its times go from {start} to {end}, validation begins at {validation}, test at {test}"
+
     def assign(self, times: np.ndarray) -> np.ndarray:
         """Return the split, as its place in SPLITS, of each time [N] int64."""
         return np.searchsorted([self.validation_start, self.test_start], times, side="right")

@@ -5,13 +5,14 @@ has that column or ``clicks.item_id=sku`` for one. Of values, only what is witho
 which the caller turns into a reject.
 
 Times outside the years 1970 to 2200 are none: they come from a broken clock or unit, and a single one would stretch the span
-by which the days are split. Eight digits are a date (20250101): as seconds they would lie between 1970 and 1973.
+by which the days are split. Nor is the first instant of 1970 a time: 0 is the usual default where there is none. Eight digits
+are a date (20250101): as seconds they would lie between 1970 and 1973.
 """
 
 import datetime
 import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -55,6 +56,9 @@ FIELDS: Mapping[SourceName, tuple[Field, ...]] = {
 
 LIST_FIELDS = frozenset(field.name for fields in FIELDS.values() for field in fields if field.kind == "image")
 """Fields of which a row may hold a list."""
+
+MULTILINE_FIELDS = frozenset({"title"})
+"""Fields of which a value may have several lines."""
 
 _TYPE_NAMES: Mapping[FieldKind, str] = {
     "id": "text or a whole number",
@@ -130,6 +134,16 @@ def check_column_map(column_map: Mapping[str, str], columns: Mapping[SourceName,
             )
 
 
+def fields_beside(names: Collection[str]) -> frozenset[str]:
+    """Return the names of all fields of those sources that have the given fields.
+
+    >>> sorted(fields_beside(["query", "grade"]))
+    ['grade', 'item_id', 'query']
+    """
+    sources = [{field.name for field in fields} for fields in FIELDS.values()]
+    return frozenset().union(*(fields for fields in sources if fields.issuperset(names)))
+
+
 def text_values(values: pa.Array) -> pa.Array:
     """Return a column as strings; nulls stay."""
     if pa.types.is_dictionary(values.type):
@@ -145,7 +159,7 @@ def map_distinct(values: pa.Array, function: Callable[[str | None], _Value], int
 
 
 def time_values(values: pa.Array) -> pa.Array:
-    """Return a column as int64 microseconds since 1970 UTC; null where it is none of the years 1970 to 2200.
+    """Return a column as int64 microseconds since 1970 UTC; null where it is 0 or none of the years 1970 to 2200.
 
     A time without a zone is taken as UTC. Numbers are seconds, or milliseconds (microseconds) when too large for that; whole
     numbers of eight digits are dates.
@@ -168,8 +182,8 @@ def parse_time(text: str | None) -> int | None:
     (1000000, 1000000, None)
     >>> parse_time("1700000000") == parse_time("1700000000000")
     True
-    >>> parse_time("20250101") == parse_time("2025-01-01"), parse_time("9999-01-01")
-    (True, None)
+    >>> parse_time("20250101") == parse_time("2025-01-01"), parse_time("9999-01-01"), parse_time("0")
+    (True, None, None)
     """
     text = (text or "").strip()
     try:
@@ -277,14 +291,15 @@ def _date_microseconds(digits: int) -> int | None:
 
 
 def _if_sensible(microseconds: int) -> int | None:
-    return microseconds if 0 <= microseconds < _END else None
+    return microseconds if 0 < microseconds < _END else None
 
 
 def _timestamp_microseconds(values: pa.Array) -> pa.Array:
     """Return timestamps as ``time_values`` does; judged in their own unit, since a cast of those far away would wrap around."""
     units = _UNITS_A_SECOND[values.type.unit]
     counts = values.cast(pa.int64())
-    is_sensible = pc.and_(pc.greater_equal(counts, 0), pc.less(counts, _END // 10**6 * units))
+    first = max(units // 10**6, 1)  # a microsecond, or the unit where that is longer
+    is_sensible = pc.and_(pc.greater_equal(counts, first), pc.less(counts, _END // 10**6 * units))
     known = pc.if_else(is_sensible, counts, pa.scalar(None, pa.int64()))
     return pc.divide(known, units // 10**6) if units > 10**6 else pc.multiply(known, 10**6 // units)
 

@@ -3,11 +3,15 @@
 Parquet keeps its column types; CSV and JSON lines are read as text and interpreted later (``smar_core.data.fields``), so that
 all formats go through one set of conversions. JSON lines are parsed by Python, at about 400,000 rows a second, because an
 error then names its line and a column may mix numbers and text. Rows are counted from 0 within a file; a header is no row.
+
+In CSV, a quotation mark that nothing closes swallows all rows up to the next one. It is noticed by a line break in a field
+that holds a single line, or at the end of the file; not where the next one stands in a title or a column that is not read.
 """
 
 import bz2
 import contextlib
 import gzip
+import itertools
 import json
 import lzma
 import zlib
@@ -18,10 +22,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from smar_core.data.fields import LIST_FIELDS
+from smar_core.data.fields import LIST_FIELDS, MULTILINE_FIELDS, fields_beside
 from smar_core.data.filesystems import (
     FILE_ERRORS,
     digest_stored,
@@ -46,6 +51,7 @@ _FORMATS: Mapping[str, Format] = {
     ".json": "jsonl",
 }
 _JSON_HEAD = 1000
+_CSV_END = "\x04 end of file"  # no value of any shop
 _DIGEST_THREADS = 32  # a request to a store waits some 20 ms for its answer
 _UNPACK: Mapping[str, Callable[[BinaryIO], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _KNOWN = "Parquet (.parquet), CSV (.csv) or JSON lines (.jsonl)"
@@ -136,9 +142,11 @@ def read_columns(file: DataFile) -> dict[str, pa.DataType | None]:
             return {name: None for _, record in _read_json_lines(file, limit=_JSON_HEAD) for name in record}
         with open_file(file.path) as handle:
             is_parquet = file.format == "parquet"
-            schema = _open_parquet(handle, file.name).schema_arrow if is_parquet else _open_csv(handle, file.name).schema
-    for name in schema.names:
-        if schema.names.count(name) > 1:
+            reader = _open_parquet(handle, file.name) if is_parquet else _open_csv(handle, file.name)
+            schema = reader.schema_arrow if is_parquet else reader.schema
+        names = schema.names  # decoded here, where a header that is not UTF-8 is explained
+    for name in names:
+        if names.count(name) > 1:
             raise UserError(f"{file.name} has several columns {name!r}", "rename all but one")
     return {field.name: field.type if is_parquet else None for field in schema}
 
@@ -196,7 +204,11 @@ def _explained(name: str) -> Iterator[None]:
     except UnicodeDecodeError as error:
         raise UserError(f"{name} is not UTF-8 text ({error})", "save it as UTF-8") from None
     except (*FILE_ERRORS, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise UserError(f"{name} is damaged or truncated ({first_line(error)})", "write the file again") from None
+        if "invalid UTF8" in str(error):
+            raise UserError(f"{name} is not UTF-8 text ({first_line(error)})", "save it as UTF-8") from None
+        is_csv = isinstance(error, pa.ArrowInvalid) and _format_of(name) == "csv"
+        hint = "quote values that hold a comma, close every quotation mark, or " if is_csv else ""
+        raise UserError(f"{name} is damaged or truncated ({first_line(error)})", f"{hint}write the file again") from None
 
 
 def _digest_file(name: str, path: str) -> str:
@@ -237,7 +249,27 @@ def _read_parquet(part: FilePart, columns: Mapping[str, str], batch_rows: int) -
             yield pa.RecordBatch.from_arrays([batch.column(name) for name in names], names=fields)
 
 
-def _open_csv(handle: BinaryIO, name: str, columns: Sequence[str] = ()) -> pa.csv.CSVStreamingReader:
+class _WithEnd:
+    """The bytes of a CSV file and, after them, a row of its own, which a quotation mark that nothing closes swallows."""
+
+    closed = False  # PythonFile asks for it
+
+    def __init__(self, handle: BinaryIO, num_columns: int) -> None:
+        self._handle = handle
+        self._end = f"\n{','.join([_CSV_END] * num_columns)}\n".encode()
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, none at the end."""
+        wanted = size - len(self._end)
+        block = self._handle.read(wanted)
+        if len(block) < wanted:
+            # With the last bytes, not after them: Arrow takes a block of nothing but the "\n" of "\r\n" for the end.
+            block += self._end
+            self._end = b""
+        return block
+
+
+def _open_csv(handle: BinaryIO | _WithEnd, name: str, columns: Sequence[str] = ()) -> pa.csv.CSVStreamingReader:
     try:
         return pa.csv.open_csv(
             pa.PythonFile(handle, mode="r"),
@@ -249,16 +281,40 @@ def _open_csv(handle: BinaryIO, name: str, columns: Sequence[str] = ()) -> pa.cs
         )
     except pa.ArrowInvalid as error:
         if "Empty CSV" in str(error):
-            raise UserError(f"{name} is empty", "give a file with rows") from None
+            raise UserError(f"{name} is empty", "give a file with rows, and close every quotation mark") from None
         raise
 
 
 def _read_csv(part: FilePart, columns: Mapping[str, str], batch_rows: int) -> Iterator[pa.RecordBatch]:
+    name, num_rows, is_whole = part.file.name, 0, False
+    num_columns = len(read_columns(part.file))
     with open_file(part.file.path) as handle:
-        for whole in _open_csv(handle, part.file.name, list(columns.values())):
-            for start in range(0, whole.num_rows, batch_rows):
-                batch = whole.slice(start, batch_rows)
-                yield pa.RecordBatch.from_arrays([batch.column(c) for c in columns.values()], names=list(columns))
+        for block in _open_csv(_WithEnd(handle, num_columns), name, list(columns.values())):
+            is_whole = block.num_rows > 0 and block.column(0)[-1].as_py() == _CSV_END
+            rows = block.slice(0, block.num_rows - is_whole)
+            for start in range(0, rows.num_rows, batch_rows):
+                chosen = rows.slice(start, batch_rows)
+                batch = pa.RecordBatch.from_arrays([chosen.column(c) for c in columns.values()], names=list(columns))
+                _check_lines(batch, name, num_rows + start)
+                yield batch
+            num_rows += rows.num_rows
+    if not is_whole:
+        raise UserError(f"row {num_rows - 1} of {name} has a quotation mark that nothing closes", "close it or take it out")
+
+
+def _check_lines(batch: pa.RecordBatch, name: str, first_row: int) -> None:
+    """Check that no value that swallowed the rows after it is in a field that holds a single line."""
+    for field, values in zip(batch.schema.names, batch.columns, strict=True):
+        if field in MULTILINE_FIELDS:
+            continue
+        has_break = pc.match_substring(values, "\n")
+        if pc.any(has_break).as_py():
+            place = pc.index(has_break, True).as_py()
+            start = values[place].as_py().splitlines()[0][:60]
+            raise UserError(
+                f"row {first_row + place} of {name} has a line break in field {field!r}, after {start!r}",
+                "close the quotation mark before that value or take it out, or write the value in one line",
+            )
 
 
 def _read_json(part: FilePart, columns: Mapping[str, str], batch_rows: int) -> Iterator[pa.RecordBatch]:
@@ -269,7 +325,7 @@ def _read_json(part: FilePart, columns: Mapping[str, str], batch_rows: int) -> I
         arrays = [pa.array(values, kind) for values, kind in zip(zip(*rows, strict=True), schema.types, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
-    for line, record in _read_json_lines(part.file):
+    for line, record in _with_known_fields(_read_json_lines(part.file), columns, part.file.name):
         rows.append(
             [
                 (_as_texts if field in LIST_FIELDS else _as_text)(record.get(column), part.file.name, line, column)
@@ -283,6 +339,24 @@ def _read_json(part: FilePart, columns: Mapping[str, str], batch_rows: int) -> I
         yield batch()
 
 
+def _with_known_fields(
+    records: Iterator[tuple[int, dict[str, Any]]], columns: Mapping[str, str], name: str
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Pass records on and refuse a field that ``read_columns`` could not see, since only later records have it."""
+    head: set[str] = set()
+    for line, record in itertools.islice(records, _JSON_HEAD):
+        head.update(record)
+        yield line, record
+    unseen = fields_beside(columns).difference(head, columns)
+    for line, record in records:
+        if not unseen.isdisjoint(record):
+            raise UserError(
+                f"line {line} of {name} is the first with the field {min(unseen.intersection(record))!r}",
+                f"write it in one of the first {_JSON_HEAD} records too, null where it has no value",
+            )
+        yield line, record
+
+
 def _read_json_lines(file: DataFile, limit: int | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield each line's number, from 1, and record; blank lines are skipped."""
     with open_file(file.path) as handle:
@@ -292,6 +366,8 @@ def _read_json_lines(file: DataFile, limit: int | None = None) -> Iterator[tuple
                 continue
             try:
                 record = json.loads(line)
+            except UnicodeDecodeError as error:
+                raise UserError(f"line {number} of {file.name} is not UTF-8 text ({error})", "save it as UTF-8") from None
             except ValueError as error:
                 raise UserError(
                     f"line {number} of {file.name} is not JSON ({first_line(error)})", "write one record a line"
@@ -307,11 +383,25 @@ def _read_json_lines(file: DataFile, limit: int | None = None) -> Iterator[tuple
 
 
 def _as_text(value: Any, name: str, line: int, column: str) -> str | None:
-    if value is None or isinstance(value, str):
+    if isinstance(value, str):
+        if not value.isascii():
+            _check_encodable(value, name, line, column)
         return value
+    if value is None:
+        return None
     if isinstance(value, (bool, int, float)):
         return json.dumps(value)
     raise UserError(f"column {column!r} in line {line} of {name} holds a list or an object", "write text or a number")
+
+
+def _check_encodable(value: str, name: str, line: int, column: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"column {column!r} in line {line} of {name} is not UTF-8 text: {value[error.start]!r} is half a character",
+            "save it as UTF-8, with whole characters",
+        ) from None
 
 
 def _as_texts(value: Any, name: str, line: int, column: str) -> list[str | None]:

@@ -81,13 +81,14 @@ def prepare_data(
         check_reject_share(rejects, num_rows, config.max_reject_share)
         check_pictures(rejects, counters["num_images_given"], config.max_reject_share)
         pairs, queries = read_shards(outputs.clicks, "pairs"), read_shards(outputs.clicks, "queries")
-        _check_splits(queries, sources)
+        _check_usable(queries, sources)
+        split = TimeSplit.of(span[0], span[1], config)
+        _check_splits(queries, sources, split)
 
         reasons = count_reasons(rejects)
         write_json(outputs.rejects / "reasons.json", reasons)
         item_statistics = summarise_items(items, config, reasons, counters)
         write_json(outputs.items / "statistics.json", item_statistics)
-        split = TimeSplit.of(span[0], span[1], config)
         click_statistics = summarise_clicks(pairs, queries, counters, sum(reasons["clicks"].values()), split)
         write_json(outputs.clicks / "statistics.json", click_statistics)
 
@@ -153,20 +154,23 @@ def _check_rows(num_rows: Mapping[str, int], sources: Sources) -> None:
         raise UserError(f"click log {sources.clicks} holds no row", "give a log with clicks")
 
 
-def _check_splits(queries: pa.Table, sources: Sources) -> None:
-    """Check that there are clicks to train on, to choose by and to test with."""
-    present = set(queries["split"].to_pylist())
-    if not present:
+def _check_usable(queries: pa.Table, sources: Sources) -> None:
+    if not queries.num_rows:
         raise UserError(
             f"click log {sources.clicks} has no usable click: every row is a reject, a crawler's, or not clicked",
             "give a log with clicks, or raise prepare.crawler_max_events",
         )
-    for split in SPLITS:
-        if split not in present:
-            share = "prepare.test_share" if split == "test" else "prepare.validation_share"
+
+
+def _check_splits(queries: pa.Table, sources: Sources, split: TimeSplit) -> None:
+    """Check that there are clicks to train on, to choose by and to test with."""
+    present = set(queries["split"].to_pylist())
+    for name in SPLITS:
+        if name not in present:
+            share = "prepare.test_share" if name == "test" else "prepare.validation_share"
             raise UserError(
-                f"click log {sources.clicks} has no usable click in the {split} days",
-                f"give a log that covers more time, or change {share}",
+                f"click log {sources.clicks} has no usable click in the {name} days: {split.describe()}",
+                f"correct times that are far from the others, give a log that covers more time, or change {share}",
             )
 
 

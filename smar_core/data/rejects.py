@@ -32,7 +32,9 @@ class Reason:
 NO_ITEM_ID = Reason("item_id", "no item_id", "fill the column or map another one with --map item_id=COLUMN")
 NO_TITLE = Reason("title", "no title", "fill the column or map another one with --map title=COLUMN")
 CONFLICT = Reason("item_id", "rows of one item_id that differ", "give every item one row")
-BAD_TIME = Reason("timestamp", "no readable timestamp", "write ISO 8601, or seconds or milliseconds since 1970, of 1970 to 2200")
+BAD_TIME = Reason(
+    "timestamp", "no readable timestamp", "write ISO 8601, or seconds or milliseconds since 1970, of 1970 to 2200 and not 0"
+)
 NO_QUERY = Reason("query", "blank query", "fill the column or map another one with --map query=COLUMN")
 NO_CLICKED_ITEM = Reason("item_id", "no item_id", "fill the column or map another one with --map clicks.item_id=COLUMN")
 BAD_FLAG = Reason("clicked", "neither true nor false", "write true or false, or 1 or 0")

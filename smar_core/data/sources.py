@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from smar_core.data.fields import SourceName, check_column_map, find_columns, flag_values, time_values, view_values
+from smar_core.data.fields import FIELDS, SourceName, check_column_map, find_columns, flag_values, time_values, view_values
 from smar_core.data.files import DataFile, digest_inputs, find_data_files, list_files, read_columns, read_file
 from smar_core.data.judgments import read_judgments
 from smar_core.errors import UserError
@@ -54,7 +54,8 @@ def check_inputs(sources: Sources, judgments: str | None = None) -> dict[str, st
         Digest of names and contents of "items", "clicks" and, where given, "judgments" and "images".
 
     Raises:
-        UserError: A path, file, column, type or the column map is wrong, or there is no row or no click at all.
+        UserError: A path, file, column, type or the column map is wrong, files of a source differ in their fields, or there is
+            no row or no click at all.
     """
     paths: dict[SourceName, str] = {"items": sources.items, "clicks": sources.clicks}
     if judgments is not None:
@@ -65,8 +66,8 @@ def check_inputs(sources: Sources, judgments: str | None = None) -> dict[str, st
         sources.column_map, {s: [c for columns in by_file.values() for c in columns] for s, by_file in types.items()}
     )
     for source, found in files.items():
-        for file in found:
-            find_columns(source, file.name, types[source][file.name], sources.column_map)
+        columns = {f.name: find_columns(source, f.name, types[source][f.name], sources.column_map) for f in found}
+        _check_files_agree(source, columns)
     _check_items(sources, files["items"])
     _check_clicks(sources, files["clicks"])
     if judgments is not None:
@@ -77,6 +78,24 @@ def check_inputs(sources: Sources, judgments: str | None = None) -> dict[str, st
             raise UserError(f"folder {sources.images} holds no file", "name the folder of the pictures with --images")
         digests["images"] = digest_inputs(sources.images)
     return digests
+
+
+def _check_files_agree(source: SourceName, columns: Mapping[str, Mapping[str, str]]) -> None:
+    """Check that all files of a source have the same fields: without "clicked", every row of a file would be a click.
+
+    Args:
+        source: What the files belong to.
+        columns: Column by field, by the file's name.
+    """
+    for name in (f.name for f in FIELDS[source]):
+        lacking = [file for file, found in columns.items() if name not in found]
+        having = [(file, found[name]) for file, found in columns.items() if name in found]
+        if lacking and having:
+            file, column = having[0]
+            raise UserError(
+                f"{lacking[0]} has no column for field {name!r}, which {file} has as {column!r}",
+                f"write it in all files of {source} or in none",
+            )
 
 
 def _check_items(sources: Sources, files: list[DataFile]) -> None:
