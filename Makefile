@@ -10,6 +10,7 @@ RIVALS := .bench
 VARIANT := cpu
 TARGET := stages
 DEMO := small
+RESOLVED := $(VENV)/resolved.lock
 BENCH := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m benchmarks
 
 .DEFAULT_GOAL := help
@@ -64,10 +65,10 @@ $(RIVALS)/.installed: benchmarks/requirements.txt $(STAMP)
 	@touch $@
 
 lock: setup ## resolve setup.cfg's requirements anew into requirements.lock, keeping versions that still fit
-	{ sed '/^[^#]/,$$d' requirements.lock; $(BIN)/pip-compile --quiet --extra cluster --extra dev --strip-extras --no-header --no-annotate --no-emit-options \
-	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --constraint requirements.lock --output-file - pyproject.toml \
-	  | sed 's/+cpu$$//; /^ *#/d; /^$$/d'; } > requirements.lock.new
-	mv requirements.lock.new requirements.lock
+	$(BIN)/pip-compile --quiet --extra cluster --extra dev --strip-extras --no-header --no-annotate --no-emit-options \
+	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --constraint requirements.lock --output-file - pyproject.toml > $(RESOLVED)
+	sed '/^[^#]/,$$d' requirements.lock > $(RESOLVED).new && sed 's/+cpu$$//; /^ *#/d; /^$$/d' $(RESOLVED) >> $(RESOLVED).new
+	mv $(RESOLVED).new requirements.lock
 
 clean: ## remove .venv, runs and caches
 	rm -rf $(VENV) $(RIVALS) .smar runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

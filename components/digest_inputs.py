@@ -1,4 +1,4 @@
-"""Component of a recurring run's first task, never cached: what the input files hold now."""
+"""Component of every pipeline's first task, never cached: what the input files hold now."""
 
 from typing import NamedTuple
 
@@ -43,7 +43,7 @@ def digest_inputs(
     Returns:
         Digests in this order; "" for what there is none of.
     """
-    from components.refresh import digest_inputs as digest
+    from components.input_digests import digest_inputs as digest
 
     paths = {"items": items_path, "clicks": clicks_path, "images": images_path, "judgments": judgments_path}
     known = {"items": items_digest, "clicks": clicks_digest, "images": images_digest, "judgments": judgments_digest}

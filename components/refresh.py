@@ -5,7 +5,6 @@ that downloads is cached by those, so on a cluster too, where an artifact's plac
 unchanged champion leaves the stages below untouched.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from components.surroundings import Surroundings
 from components.task import open_task
 from smar_core.artifact import Artifact, open_artifact
 from smar_core.config import REFRESH_STAGE_SECTIONS, TrackingConfig
-from smar_core.data.sources import Sources, check_inputs
 from smar_core.errors import ArtifactError, UserError
 
 if TYPE_CHECKING:
@@ -40,8 +38,8 @@ REFRESH = Graph(
     sections=REFRESH_STAGE_SECTIONS,
 )
 
-DIGEST, FIND, RECORD, PROMOTE = "digest_inputs", "find_versions", "record_refresh", "promote"
-"""Tasks of a refresh that are never cached."""
+FIND, RECORD, PROMOTE = "find_versions", "record_refresh", "promote"
+"""Tasks of a refresh that are never cached, beside the one that every pipeline begins with."""
 
 FETCHED: Mapping[str, str] = {"finetuned": "finetuned", "gate": "gate", "champion": "bundle"}
 """Part of a registered version that each artifact of ``fetch_models`` is."""
@@ -68,25 +66,6 @@ class Versions:
     champion_version: str
     champion_digest: str
     has_champion: str
-
-
-def digest_inputs(paths: Mapping[str, str], known: Mapping[str, str], column_map: str) -> dict[str, str]:
-    """Return what the input files hold: a recurring run has the same paths every time, and Kubeflow's cache knows only those.
-
-    Args:
-        paths: Of items, clicks, images and judgments; "" for none.
-        known: Their digests; "" where nobody has taken it.
-        column_map: JSON of the columns that are named otherwise.
-
-    Raises:
-        UserError: A file cannot be read.
-    """
-    with open_task(DIGEST):
-        if all(known[name] for name, path in paths.items() if path):
-            return dict(known)
-        sources = Sources(paths["items"], paths["clicks"], paths["images"] or None, json.loads(column_map))
-        found = check_inputs(sources, paths["judgments"] or None)
-        return {name: known[name] or found.get(name, "") for name in paths}
 
 
 def find_versions(alias: str, tracking: str) -> Versions:

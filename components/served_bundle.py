@@ -6,10 +6,9 @@ MLflow runs this file when it loads the model ("models from code"), so that noth
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
-
-_TOP_K = 10
 
 
 class ServedBundle(PythonModel):
@@ -22,17 +21,17 @@ class ServedBundle(PythonModel):
         self._bundle = Bundle.open(Path(context.artifacts["bundle"]))
 
     def predict(
-        self, context: PythonModelContext, model_input: list[str], params: dict[str, Any] | None = None
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> list[list[dict[str, Any]]]:
         """Return the hits of each query, best first.
 
         Args:
             context: Unused; the bundle is open.
-            model_input: Queries as users type them.
-            params: ``top_k`` (10 when absent).
+            model_input: Queries as users type them: what MLflow makes of the list that its own ``predict`` is given.
+            params: ``top_k``; what is in the model's signature, with its default, is always there.
         """
-        top_k = int((params or {}).get("top_k", _TOP_K))
-        return [[vars(hit) for hit in hits] for hits in self._bundle.search(list(model_input), top_k)]
+        queries = model_input.iloc[:, 0].tolist()
+        return [[vars(hit) for hit in hits] for hits in self._bundle.search(queries, int((params or {})["top_k"]))]
 
 
 set_model(ServedBundle())

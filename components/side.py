@@ -4,7 +4,8 @@ Kubeflow's local runner turns a stage's exit code into a bare RuntimeError and i
 progress, its error and its end in small files of the run's folder, and the command line reads them. On a cluster there is no
 such folder and nothing is written. A stage also dies with whoever started it: the starter holds a lock on a file of that
 folder, and a stage that finds the lock free has lost its starter. A lock, unlike a process id, is never re-used and is
-seen from inside a container; it costs one system call every half second.
+seen from inside a container; it costs one system call every half second. A process that handles SIGTERM is sent that first, and
+has some seconds to tell others, such as MLflow, of its end.
 
 In an experiment, stages of several trials share their names. Local trials run one after the other, so a file says which one is
 at work, and its stages' side files go to a folder of its own. A stage's parameters must not say it: they are its cache key, and
@@ -14,6 +15,7 @@ trials of equal settings share their stages.
 import fcntl
 import json
 import os
+import signal
 import threading
 import time
 import traceback
@@ -31,6 +33,7 @@ RECORD = "record.json"
 TRIALS = "trials"
 _CURRENT_TRIAL = "trial.json"
 _POLL_SECONDS = 0.5
+_PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -183,12 +186,24 @@ def die_with_starter(folder: Path) -> None:
 
 def _watch(path: Path) -> None:
     while True:
-        if not path.is_file():
-            os._exit(EXIT_INTERRUPTED)
-        handle = hold_lock(path)
-        if handle is not None:
-            os._exit(EXIT_INTERRUPTED)
+        if not path.is_file() or _is_free(path):
+            _end_process()
         time.sleep(_POLL_SECONDS)
+
+
+def _is_free(path: Path) -> bool:
+    """Whether nobody holds the lock of a file; it stays so for the next who looks."""
+    handle = hold_lock(path)
+    if handle is not None:
+        handle.close()
+    return handle is not None
+
+
+def _end_process() -> None:
+    if callable(signal.getsignal(signal.SIGTERM)):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_PATIENCE_SECONDS)
+    os._exit(EXIT_INTERRUPTED)
 
 
 def _read(path: Path) -> Any:

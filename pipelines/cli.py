@@ -11,7 +11,7 @@ import time
 import traceback
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.exceptions import TyperException
@@ -35,6 +35,9 @@ from pipelines.cli_options import (
 )
 from pipelines.cli_refresh import refresh
 from smar_core.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_OUR_FAULT, EXIT_USER_ERROR, UserError
+
+if TYPE_CHECKING:
+    from smar_core.config import TrackingConfig
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -138,21 +141,15 @@ app.command()(submit)
 
 
 @app.command()
-def ui(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 5000, settings: Overrides = None
-) -> None:
+def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 5000, settings: Overrides = None) -> None:
     """Show the runs of this folder in MLflow's page, on this machine only. Ctrl-C ends it.
 
     Runs that were given `--set tracking.uri=URI` or `tracking.experiment=NAME` are found with the same settings.
     """
     from components.tracking import comparison_page
     from pipelines.preflight import tracking_uri
-    from smar_core.config import load_config
 
-    for setting in settings or ():
-        if not setting.strip().startswith("tracking."):
-            raise UserError(f"{setting.strip()} does not say where runs are tracked", "leave it out")
-    config = load_config("small", settings or ()).tracking
+    config = _tracking_config(settings)
     uri = tracking_uri(config, Path.cwd())
     is_served = uri.startswith("http")
     typer.echo(f"runs side by side: {comparison_page(uri, config.experiment, uri if is_served else f'http://127.0.0.1:{port}')}")
@@ -164,10 +161,27 @@ def ui(
 
 
 @app.command()
+def fetch(
+    out: Annotated[Path, typer.Argument(help="Folder to write to, not there yet.")],
+    model: Annotated[
+        str, typer.Option(help="Alias of the registered version: champion, or newest for the last trained one.")
+    ] = "champion",
+    settings: Overrides = None,
+) -> None:
+    """Copy the bundle of a registered version out of MLflow, to search it or to load it into an engine."""
+    from pipelines.fetching import fetch_bundle
+
+    version = fetch_bundle(model, out, _tracking_config(settings), Path.cwd())
+    typer.echo(f"version {version}, {out}   (smar search {out} 'a query')")
+
+
+@app.command()
 def search(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder, for example runs/demo/bundle.")],
     query: Annotated[str | None, typer.Argument(help="What to search for.")] = None,
-    queries: Annotated[Path | None, typer.Option(help="File of an id, a tab and a query a line, instead of QUERY; needs --out.")] = None,
+    queries: Annotated[
+        Path | None, typer.Option(help="File of an id, a tab and a query a line, instead of QUERY; needs --out.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="TREC run file to write for --queries.")] = None,
     top_k: Annotated[int, typer.Option(min=1, help="Items a query.")] = 10,
     mode: Annotated[Mode, typer.Option(help="Let P(q) choose the index, or name it.")] = Mode.routed,
@@ -185,6 +199,16 @@ def search(
         if out is None:
             raise UserError("--queries needs a run file to write", "name it with --out")
         search_queries(bundle, queries, out, top_k, mode.value)
+
+
+def _tracking_config(settings: list[str] | None) -> "TrackingConfig":
+    """Return section ``tracking`` of some settings, which may be of no other."""
+    from smar_core.config import load_config
+
+    for setting in settings or ():
+        if not setting.strip().startswith("tracking."):
+            raise UserError(f"{setting.strip()} does not say where runs are tracked", "leave it out")
+    return load_config("small", settings or ()).tracking
 
 
 def main() -> None:

@@ -1,12 +1,12 @@
 """Compiling the pipelines: to the YAML that a cluster is given and that the local runner executes, and to resources for GitOps.
 
-A file has two documents: the pipeline itself, and what holds on Kubernetes alone (``pipelines.placement``). The resources hold
-the same two as ``spec`` of a PipelineVersion, beside the Pipeline that it is of, for clusters whose backend keeps pipelines as
-Kubernetes objects. A version is named by its content, since such an object cannot be changed.
+A cluster's file has two documents: the pipeline itself, and what holds on Kubernetes alone (``pipelines.placement``). A local
+run's has the first alone, with the same tasks and commands and without retries: there it is the user who starts a run again, and
+it goes on. The resources hold a cluster's two as ``spec`` of a PipelineVersion, beside the Pipeline that it is of, for clusters
+whose backend keeps pipelines as Kubernetes objects. A version is named by its content, since such an object cannot be changed.
 """
 
 import importlib
-import re
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,6 @@ RESOURCES = "resources"
 
 _IMAGE_PLACEHOLDER = "{{$.inputs.parameters[''pipelinechannel--image'']}}"
 """How YAML has the parameter ``image`` of a pipeline."""
-
-_RETRY_POLICY = re.compile(r"^( *)retryPolicy:\n(?:\1 +.*\n)+", re.MULTILINE)
-"""How YAML has the retries of a task."""
 
 _DIGEST_LENGTH = 12
 
@@ -78,17 +75,13 @@ def version_of(name: str, path: Path) -> str:
 
 
 def fit_local_runner(path: Path, image: str) -> None:
-    """Fit a compiled pipeline to Kubeflow's local runners.
-
-    They do not look up the parameter that names the image, so the image itself is written there. And they try a failed task again
-    as a cluster does, minutes later; here it is the user who starts the run again, and it goes on.
+    """Fit a compiled pipeline to Kubeflow's local runners, which do not look up the parameter that names the image.
 
     Args:
         path: The file.
         image: Reference of the image.
     """
-    text = path.read_text(encoding="utf-8").replace(_IMAGE_PLACEHOLDER, image)
-    path.write_text(_RETRY_POLICY.sub("", text), encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8").replace(_IMAGE_PLACEHOLDER, image), encoding="utf-8")
 
 
 def disable_caching(path: Path) -> None:

@@ -1,10 +1,13 @@
-"""The pipeline of an experiment: data once, then a loop over its trials, then their comparison.
+"""The pipeline of an experiment: input digests and data once, then a loop over its trials, then their comparison.
 
 A trial is told to Kubeflow as variant, overrides and seed; ``configure`` writes its sections out, whole, so that a stage's
 parameters are those of ``smar run`` and of every trial of equal settings, which thus share the cache. Trials run one
 after the other, unless ``cluster.parallel_trials`` says otherwise: on one machine two at a time need twice the memory and are
 no faster where one uses all cores. A trial that fails does not keep the others from running, but the experiment from being
 compared.
+
+A pipeline for this machine alone takes no digests, which ``smar ablate`` and ``smar sweep`` hand over: Kubeflow's local runner
+gives a loop its own item in the place of any parameter that another task returned.
 """
 
 from collections.abc import Mapping
@@ -18,7 +21,7 @@ from components.configure import configure
 from components.prepare_data import prepare_data
 from components.record_trial import record_trial
 from pipelines.placement import Channel, Placement, pipeline_config
-from pipelines.stages import add_training_stages
+from pipelines.stages import add_digests, add_training_stages
 from smar_core.config import ClusterConfig
 from smar_core.experiments.trials import Kind
 
@@ -72,10 +75,10 @@ def experiment_pipeline_of(kind: Kind, description: str, default_settings: str, 
             images: Folder or URI that image paths of the catalogue are relative to; "" for none.
             column_map: JSON of the input's column for each of our fields that is named otherwise.
             judgments: Graded judgments; "" for none.
-            items_digest: Digest of the catalogue's files.
-            clicks_digest: Digest of the click log's files.
-            images_digest: Digest of the pictures' files.
-            judgments_digest: Digest of the judgments' files.
+            items_digest: Digest of the catalogue's files; "" where the run itself is to take it, as on Kubeflow's page.
+            clicks_digest: Likewise of the click log's files.
+            images_digest: Likewise of the pictures' files.
+            judgments_digest: Likewise of the judgments' files.
             preset: What all trials start from.
             settings: JSON list of section.key=value, which all trials have.
             baseline: Setting that the others are compared with: variant and overrides, joined by commas.
@@ -90,11 +93,13 @@ def experiment_pipeline_of(kind: Kind, description: str, default_settings: str, 
                 placement,
                 kind,
                 {
-                    "items": items,
-                    "clicks": clicks,
-                    "images": images,
+                    "items_path": items,
+                    "clicks_path": clicks,
+                    "images_path": images,
+                    "judgments_path": judgments,
                     "column_map": column_map,
-                    "judgments": judgments,
+                },
+                {
                     "items_digest": items_digest,
                     "clicks_digest": clicks_digest,
                     "images_digest": images_digest,
@@ -126,7 +131,8 @@ def experiment_pipeline_of(kind: Kind, description: str, default_settings: str, 
 def _add_tasks(
     placement: Placement,
     kind: Kind,
-    data: Mapping[str, Channel],
+    files: Mapping[str, Channel],
+    known: Mapping[str, Channel],
     experiment: Mapping[str, Channel],
     code: Mapping[str, Channel],
     code_json: Channel,
@@ -136,22 +142,24 @@ def _add_tasks(
     Args:
         placement: Where the tasks run.
         kind: What is compared.
-        data: Paths and digests of the input files, and the column map.
+        files: Paths of the input files, and the column map.
+        known: Digests of the input files, "" where the run itself is to take them.
         experiment: preset, settings, trials, baseline, results and recorded.
         code: Digest of each stage's code.
         code_json: All of them as JSON, for the evidence.
     """
+    digests = known if placement.cluster is None else add_digests(files, known, placement)
     start = {"preset": experiment["preset"], "settings": experiment["settings"]}
     shared = _configure(placement, **start, variant="smar", overrides="[]", seed="0", is_trial="no")
     prepared = placement.place(
         prepare_data(
-            items_path=data["items"],
-            clicks_path=data["clicks"],
-            images_path=data["images"],
-            column_map=data["column_map"],
-            items_digest=data["items_digest"],
-            clicks_digest=data["clicks_digest"],
-            images_digest=data["images_digest"],
+            items_path=files["items_path"],
+            clicks_path=files["clicks_path"],
+            images_path=files["images_path"],
+            column_map=files["column_map"],
+            items_digest=digests["items_digest"],
+            clicks_digest=digests["clicks_digest"],
+            images_digest=digests["images_digest"],
             prepare_section=shared["prepare"],
             beam_section=shared["beam"],
             runtime=shared["runtime"],
@@ -163,7 +171,7 @@ def _add_tasks(
         told = {"variant": trial.variant, "overrides": trial.overrides, "seed": trial.seed}
         sections = _configure(placement, **start, **told, is_trial="yes")
         artifacts, metrics = add_training_stages(
-            prepared, sections, code, data["judgments"], data["judgments_digest"], data["column_map"], placement
+            prepared, sections, code, files["judgments_path"], digests["judgments_digest"], files["column_map"], placement
         )
         recorded = record_trial(
             **artifacts,
@@ -175,10 +183,7 @@ def _add_tasks(
             evaluate_metrics=metrics["evaluate"],
             **start,
             **told,
-            items_digest=data["items_digest"],
-            clicks_digest=data["clicks_digest"],
-            images_digest=data["images_digest"],
-            judgments_digest=data["judgments_digest"],
+            **digests,
             code=code_json,
             results=experiment["results"],
         )

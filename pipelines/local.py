@@ -2,7 +2,8 @@
 
 The command line (this module) starts a worker process, in which Kubeflow's local runner executes the compiled YAML, follows
 the stages through their side files, and turns what they left into an exception. The worker has a session of its own, so that
-Ctrl-C reaches the command line alone, which then ends the worker with everything below it.
+Ctrl-C reaches the command line alone, which then ends the worker with everything below it. The worker ends the run in MLflow, and
+where it was killed the command line does.
 """
 
 import json
@@ -18,6 +19,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from components.ending import end_killed
+from components.input_digests import NAME as DIGEST_INPUTS
 from components.record import NAME as RECORD_RUN
 from components.side import RECORD, StageState, first_error, read_state
 from components.surroundings import INJECTED_RUN_ID, Surroundings
@@ -31,6 +34,7 @@ Follower = Callable[[Mapping[str, StageState]], None]
 
 _POLL_SECONDS = 0.2
 _PATIENCE_SECONDS = 5.0
+_NO_TELEMETRY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
 
 class PipelineFailedError(RuntimeError):
@@ -97,9 +101,11 @@ def run_job(
                 if worker.returncode is not None:
                     break
         finally:
-            _end(worker)
+            if _end(worker) < 0:
+                os.environ.update(_NO_TELEMETRY)
+                end_killed(around)
     if worker.returncode != 0:
-        raise _explain(run, (*stages, RECORD_RUN), worker.returncode)
+        raise _explain(run, (DIGEST_INPUTS, *stages, RECORD_RUN), worker.returncode)
     return Outcome(states, read_record(run))
 
 
@@ -112,8 +118,7 @@ def worker_environment(around: Surroundings, num_threads: int) -> Mapping[str, s
         "MKL_NUM_THREADS": str(num_threads),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "true",
+        **_NO_TELEMETRY,
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",  # a folder "components" where the user works is not ours
     }
@@ -140,8 +145,8 @@ def _explain(run: RunFolder, names: Sequence[str], code: int) -> Exception:
     return PipelineFailedError(f"Kubeflow's local runner ended with code {code}", run.log)
 
 
-def _end(worker: "subprocess.Popen[bytes]") -> None:
-    """End the worker and everything of its session."""
+def _end(worker: "subprocess.Popen[bytes]") -> int:
+    """End the worker and everything of its session, and return its exit code: below 0 where a signal ended it."""
     if worker.poll() is None:
         with suppress(ProcessLookupError):
             os.killpg(worker.pid, signal.SIGTERM)
@@ -149,7 +154,7 @@ def _end(worker: "subprocess.Popen[bytes]") -> None:
             worker.wait(_PATIENCE_SECONDS)
     with suppress(ProcessLookupError):
         os.killpg(worker.pid, signal.SIGKILL)
-    worker.wait()
+    return worker.wait()
 
 
 @contextmanager

@@ -57,28 +57,28 @@ class Job(BaseModel):
     files: dict[str, tuple[str, str]] = {}
 
 
-class _Stopped(BaseException):
-    """The process was told to end."""
-
-
 def main(job_file: Path) -> int:
     """Run the job and return the exit code."""
     around = Surroundings.read()
     assert around.side is not None and around.tracking_uri is not None
-    die_with_starter(around.side)
-    signal.signal(signal.SIGTERM, _stop)
-    side = SideFiles(around.side, NAME)
     tracker: Tracker | None = None
+
+    def stop(signal_number: int, frame: FrameType | None) -> None:
+        """End the run, and this process here and now: an exception would wait for all trials that Kubeflow has lined up."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if tracker is not None:
+            tracker.abandon("KILLED", "it was told to stop")
+        os._exit(EXIT_INTERRUPTED)
+
+    signal.signal(signal.SIGTERM, stop)
+    die_with_starter(around.side)
+    side = SideFiles(around.side, NAME)
     try:
         job = Job.model_validate_json(job_file.read_text(encoding="utf-8"))
         tracker = Tracker.begin(around)
         tracker.describe(job.run_name, job.parameters, job.files)
         _run(job)
         tracker.end()
-    except _Stopped:
-        if tracker is not None:
-            tracker.abandon("KILLED", "it was told to stop")
-        return EXIT_INTERRUPTED
     except Exception as error:  # whatever it is, the command line is told of it through a side file
         told = any_error(around.side)
         if told is None:
@@ -135,10 +135,6 @@ def _secrets() -> dict[str, str]:
     The job's file never holds them.
     """
     return {name: value for name, value in os.environ.items() if name in SECRETS or name.startswith(_STORES)}
-
-
-def _stop(signal_number: int, frame: FrameType | None) -> None:
-    raise _Stopped
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 
 from components.decide_promotion import decide_promotion
-from components.digest_inputs import digest_inputs
 from components.export_embeddings import export_embeddings
 from components.fetch_models import fetch_models
 from components.find_versions import find_versions
@@ -33,6 +32,7 @@ from components.prepare_refresh import prepare_refresh
 from components.promote import promote
 from components.record_refresh import record_refresh
 from pipelines.placement import PROMOTION, Channel, Placement, pipeline_config
+from pipelines.stages import add_digests
 from smar_core.config import ClusterConfig
 
 NAME = "smar-refresh"
@@ -146,9 +146,8 @@ def _add_tasks(
     """
     runtime = sections["runtime"]
     catalogue = {name: files[name] for name in ("items_path", "clicks_path", "images_path", "column_map")}
-    digested = placement.place(digest_inputs(**files, **known)).set_caching_options(False).outputs
-    of_judgments = digested["judgments_digest"]
-    digests = {name: digested[name] for name in ("items_digest", "clicks_digest", "images_digest")}
+    digests = add_digests(files, known, placement)
+    of_judgments = digests.pop("judgments_digest")
     found = placement.place(find_versions(model=model, tracking_section=sections["tracking"])).set_caching_options(False).outputs
     fetched = placement.place(
         fetch_models(

@@ -11,7 +11,8 @@ import yaml
 from pydantic import BaseModel
 from rich.console import Console
 
-from components.refresh import DIGEST, FIND, PROMOTE, RECORD, REFRESH
+from components.input_digests import NAME as DIGEST
+from components.refresh import FIND, PROMOTE, RECORD, REFRESH
 from components.surroundings import Surroundings
 from pipelines import preflight
 from pipelines.code_digest import code_digest

@@ -1,7 +1,8 @@
-"""The stages below data preparation, wired once for every pipeline that trains: called inside a pipeline, it adds their tasks."""
+"""What several pipelines have in common, wired once; called inside a pipeline, a function adds its tasks."""
 
 from collections.abc import Mapping
 
+from components.digest_inputs import digest_inputs
 from components.evaluate import evaluate
 from components.export_embeddings import export_embeddings
 from components.finetune import finetune
@@ -9,6 +10,21 @@ from components.generate_synthetic_queries import generate_synthetic_queries
 from components.pretrain import pretrain
 from components.train_gate import train_gate
 from pipelines.placement import Channel, Placement
+
+
+def add_digests(files: Mapping[str, Channel], known: Mapping[str, Channel], placement: Placement) -> dict[str, Channel]:
+    """Add the task that says what the input files hold, which is never cached.
+
+    Args:
+        files: Paths of the input files, and the column map, by parameter of ``digest_inputs``.
+        known: Their digests, likewise; "" where the run itself is to take it.
+        placement: Where the task runs.
+
+    Returns:
+        What ``known`` names.
+    """
+    task = placement.place(digest_inputs(**files, **known)).set_caching_options(False)
+    return {name: task.outputs[name] for name in known}
 
 
 def add_training_stages(

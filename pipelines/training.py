@@ -1,8 +1,8 @@
-"""The training pipeline: seven stages, a task that ties them together in MLflow, and one that follows however they ended.
+"""The training pipeline: input digests, seven stages, a task that ties them together in MLflow, one that follows in any case.
 
 Config sections are JSON strings, because numbers inside dict parameters arrive as floats; a key that is absent takes its
-default. Digests are parameters, because Kubeflow's cache knows paths and not contents. On a cluster the digests of code may
-stay empty: there the image tag is part of the cache key.
+default. Digests are parameters, because Kubeflow's cache knows paths and not contents; those of input files that are not given
+are taken by the first task. On a cluster the digests of code may stay empty: there the image tag is part of the cache key.
 """
 
 from kfp import dsl
@@ -11,7 +11,7 @@ from kfp.dsl.graph_component import GraphComponent
 from components.prepare_data import prepare_data
 from components.record_run import record_run
 from pipelines.placement import Placement, pipeline_config
-from pipelines.stages import add_training_stages
+from pipelines.stages import add_digests, add_training_stages
 from smar_core.config import ClusterConfig
 
 NAME = "smar-training"
@@ -66,25 +66,41 @@ def training_pipeline(cluster: ClusterConfig | None) -> GraphComponent:
             images: Folder or URI that image paths of the catalogue are relative to; "" for none.
             column_map: JSON of the input's column for each of our fields that is named otherwise.
             judgments: Graded judgments; "" for none.
-            items_digest: Digest of the catalogue's files.
-            clicks_digest: Digest of the click log's files.
-            images_digest: Digest of the pictures' files.
-            judgments_digest: Digest of the judgments' files.
+            items_digest: Digest of the catalogue's files; "" where the run itself is to take it, as on Kubeflow's page.
+            clicks_digest: Likewise of the click log's files.
+            images_digest: Likewise of the pictures' files.
+            judgments_digest: Likewise of the judgments' files.
             prepare: Config section as JSON; so are beam, synthetic, model, loss, pretrain, gate, finetune, export, evaluate,
                 runtime and tracking.
             code_prepare_data: Digest of the stage's code; likewise for the other stages.
         """
         placement = Placement(image, cluster)
         with placement.ending():
+            digests = add_digests(
+                {
+                    "items_path": items,
+                    "clicks_path": clicks,
+                    "images_path": images,
+                    "judgments_path": judgments,
+                    "column_map": column_map,
+                },
+                {
+                    "items_digest": items_digest,
+                    "clicks_digest": clicks_digest,
+                    "images_digest": images_digest,
+                    "judgments_digest": judgments_digest,
+                },
+                placement,
+            )
             prepared = placement.place(
                 prepare_data(
                     items_path=items,
                     clicks_path=clicks,
                     images_path=images,
                     column_map=column_map,
-                    items_digest=items_digest,
-                    clicks_digest=clicks_digest,
-                    images_digest=images_digest,
+                    items_digest=digests["items_digest"],
+                    clicks_digest=digests["clicks_digest"],
+                    images_digest=digests["images_digest"],
                     prepare_section=prepare,
                     beam_section=beam,
                     runtime=runtime,
@@ -114,17 +130,14 @@ def training_pipeline(cluster: ClusterConfig | None) -> GraphComponent:
                     "evaluate": code_evaluate,
                 },
                 judgments,
-                judgments_digest,
+                digests["judgments_digest"],
                 column_map,
                 placement,
             )
             placement.place(
                 record_run(
                     **artifacts,
-                    items_digest=items_digest,
-                    clicks_digest=clicks_digest,
-                    images_digest=images_digest,
-                    judgments_digest=judgments_digest,
+                    **digests,
                     prepare_section=prepare,
                     beam_section=beam,
                     synthetic_section=synthetic,

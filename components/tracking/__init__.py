@@ -22,6 +22,7 @@ stage leaves none that runs for ever; the price is that curves appear at the end
 from components.tracking.addresses import check_uri, default_uri
 from components.tracking.comparison import compared_metrics, comparison_page
 from components.tracking.names import flatten, metric_name
+from components.tracking.parents import open_store
 from components.tracking.registry import CHAMPION, NEWEST, ModelRegistry, Version
 from components.tracking.tracker import Tracker
 
@@ -37,4 +38,5 @@ __all__ = [
     "default_uri",
     "flatten",
     "metric_name",
+    "open_store",
 ]

@@ -59,7 +59,7 @@ def find_place(around: Surroundings) -> Place:
     Raises:
         UserError: The tracking store does not answer, or nothing says which pipeline run this is.
     """
-    with _open_store(around) as (client, uri):
+    with open_store(around) as (client, uri):
         if around.injected_run_id is not None:
             return _injected_place(client, uri, around.injected_run_id, around.pipeline_run_id)
         if not around.pipeline_run_id:
@@ -78,7 +78,7 @@ def make_place(around: Surroundings) -> Place:
     Raises:
         UserError: The tracking store does not answer.
     """
-    with _open_store(around) as (client, uri):
+    with open_store(around) as (client, uri):
         experiment_id = ensure_experiment(client, uri, around.experiment)
         parent = make_parent(client, experiment_id, around.pipeline_run_id)
         return Place(client, uri, experiment_id, parent.info.run_id, around.pipeline_run_id)
@@ -144,7 +144,7 @@ def _find_experiment(client: "MlflowClient", name: str) -> str | None:
 
 
 @contextmanager
-def _open_store(around: Surroundings) -> "Iterator[tuple[MlflowClient, str]]":
+def open_store(around: Surroundings) -> "Iterator[tuple[MlflowClient, str]]":
     """Return a client of the tracking store and its address, and turn its failure into a sentence."""
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException

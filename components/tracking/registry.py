@@ -22,12 +22,16 @@ from smar_core.errors import UserError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.models import ModelSignature
 
 NEWEST, CHAMPION = "newest", "champion"
 """Aliases of versions."""
 
 PARTS = ("bundle", "finetuned", "gate")
 """Artifacts that a version holds."""
+
+_TOP_K = 10
+"""Hits of a query when nobody says how many."""
 
 _PARTS_TAG = "smar.parts"
 _ARTIFACT_TAG = "smar.artifact."
@@ -131,6 +135,8 @@ class ModelRegistry:
         import mlflow
         from mlflow.models import Model
 
+        mlflow.set_tracking_uri(self._uri)  # models:/ is not looked up in the stores that a call names alone
+        mlflow.set_registry_uri(self._uri)
         model_uri = f"models:/{self.name}/{version}"
         with TemporaryDirectory(dir=place.parent, prefix=".fetch-") as folder:
             described = mlflow.artifacts.download_artifacts(
@@ -151,15 +157,27 @@ class ModelRegistry:
 
         mlflow.set_tracking_uri(self._uri)
         mlflow.set_registry_uri(self._uri)
-        with mlflow.start_run(run_id=run_id):
-            model = mlflow.pyfunc.log_model(
-                name="bundle",
-                python_model=str(Path(__file__).parents[1] / "served_bundle.py"),
-                artifacts={part: str(artifacts[part].path) for part in PARTS},
-                pip_requirements=["smar"],
-                registered_model_name=self.name,
-            )
+        try:
+            with mlflow.start_run(run_id=run_id):
+                model = mlflow.pyfunc.log_model(
+                    name="bundle",
+                    python_model=str(Path(__file__).parents[1] / "served_bundle.py"),
+                    artifacts={part: str(artifacts[part].path) for part in PARTS},
+                    signature=_signature(),
+                    pip_requirements=[],  # no name: an index may hold another package of ours
+                    registered_model_name=self.name,
+                )
+        finally:  # the block ends the run, which is not over: what follows may fail
+            self._client.update_run(run_id, status="RUNNING")
         return str(model.registered_model_version)
+
+
+def _signature() -> "ModelSignature":
+    """Return what the served bundle takes: queries, and how many hits each. MLflow drops a parameter that no signature names."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+    return ModelSignature(inputs=Schema([ColSpec("string")]), params=ParamSchema([ParamSpec("top_k", "integer", _TOP_K)]))
 
 
 def _title(version: str | None) -> str:

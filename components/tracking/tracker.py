@@ -269,8 +269,7 @@ class Tracker:
         """End the parent run of a pipeline run that finished, perhaps after failed tasks were tried again."""
         if PROBLEM_TAG in self._client.get_run(self._parent_id).data.tags:
             self._client.delete_tag(self._parent_id, PROBLEM_TAG)
-        if self._injected_id is None:
-            self._client.set_terminated(self._parent_id)
+        self._terminate("FINISHED")
 
     def abandon(self, status: str, problem: str) -> None:
         """End the parent run of a pipeline run that did not finish.
@@ -280,8 +279,16 @@ class Tracker:
             problem: Why.
         """
         self._client.set_tag(self._parent_id, PROBLEM_TAG, problem[:1000])
-        if self._injected_id is None:
-            self._client.set_terminated(self._parent_id, status)
+        self._terminate(status)
+
+    def _terminate(self, status: str) -> None:
+        """End the parent run, and those below it that were left half written when MLflow went away."""
+        if self._injected_id is not None:
+            return
+        self._client.set_terminated(self._parent_id, status)
+        running = f"{where({PIPELINE_RUN_ID_TAG: self._pipeline_run_id})} and attributes.status = 'RUNNING'"
+        for half in self._client.search_runs([self._experiment_id], running):
+            self._client.set_terminated(half.info.run_id, "FAILED")
 
     def _start(self, name: str, tags: Mapping[str, str], started: float, parent_id: str | None = None) -> str:
         own = {PARENT_TAG: parent_id or self._parent_id, PIPELINE_RUN_ID_TAG: self._pipeline_run_id}

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -259,6 +259,35 @@ def test_mlflow_that_goes_away_during_the_work_costs_a_stage_nothing_but_its_run
     assert tracker.recorded_stages() == set()
     tracker.record_cached("prepare_data", Origin({}, "config"), {"tokenizer": tokenizer})
     assert tracker.recorded_stages() == {"prepare_data"}
+
+
+@pytest.mark.parametrize(
+    ("end", "status"), [(Tracker.end, "FINISHED"), (lambda tracker: tracker.abandon("KILLED", "it was told to stop"), "KILLED")]
+)
+def test_half_a_run_ends_with_the_pipeline_run(
+    end: Callable[[Tracker], None],
+    status: str,
+    uri: str,
+    client: MlflowClient,
+    tokenizer: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """MLflow went away while a stage's run was written, and showed it as running for ever."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise MlflowException("away for a moment")
+
+    tracker = Tracker.open(Surroundings(tracking_uri=uri, experiment="halves", pipeline_run_id=status))
+    tracker.record_stage(result_of("prepare_data", tokenizer))
+    with monkeypatch.context() as away, pytest.raises(MlflowException):
+        away.setattr(MlflowClient, "log_inputs", fail)
+        tracker.record_stage(result_of("pretrain", tokenizer))
+    end(tracker)
+    assert {run.info.run_name: run.info.status for run in runs_of(client, status)} == {
+        status: status,
+        "prepare_data": "FINISHED",
+        "pretrain": "FAILED",
+    }
 
 
 def test_a_mistake_of_ours_in_telling_mlflow_fails_the_stage(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from components.tracking import CHAMPION, NEWEST, ModelRegistry
 from components.tracking.registry import PARTS
 from smar_core.artifact import Artifact, create_artifact, open_artifact, write_json
 from smar_core.errors import UserError
+from tests.pipelines.cluster_tasks import as_on_a_cluster
 
 MODEL = "smar"
 
@@ -40,15 +41,22 @@ def client(uri: str, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     return client
 
 
+def make_artifacts(folder: Path) -> dict[str, Artifact]:
+    """Write artifacts that stand for those of a version, other ones in each folder."""
+    artifacts = {}
+    for part in PARTS:
+        with create_artifact(folder / part, "tokenizer", config_digest="", parents={}) as made:
+            write_json(made / "tokenizer.json", {"words": [part, folder.name]})
+        artifacts[part] = open_artifact(folder / part, "tokenizer")
+    return artifacts
+
+
 @pytest.fixture
 def refreshed(client: MlflowClient, tmp_path: Path) -> Mapping[str, Artifact]:
     """Artifacts of version 3, which a registration finds by their digests instead of uploading them."""
-    artifacts = {}
-    for part in PARTS:
-        with create_artifact(tmp_path / part, "tokenizer", config_digest="", parents={}) as folder:
-            write_json(folder / "tokenizer.json", {"words": [part]})
-        artifacts[part] = open_artifact(tmp_path / part, "tokenizer")
-        client.set_model_version_tag(MODEL, "3", f"smar.artifact.{part}", artifacts[part].digest)
+    artifacts = make_artifacts(tmp_path / "refreshed")
+    for part, artifact in artifacts.items():
+        client.set_model_version_tag(MODEL, "3", f"smar.artifact.{part}", artifact.digest)
     client.set_model_version_tag(MODEL, "3", "smar.parts", ",".join(PARTS))
     return artifacts
 
@@ -104,3 +112,31 @@ def test_training_is_pointed_at_by_the_alias_that_it_names(
 ) -> None:
     assert ModelRegistry(client, uri, MODEL).register(refreshed, "", {}, NEWEST) == "3"
     assert aliases(client) == {CHAMPION: "1", NEWEST: "3"}
+
+
+def test_a_task_that_fails_after_its_registration_leaves_a_run_that_failed(
+    client: MlflowClient, uri: str, tmp_path: Path
+) -> None:
+    """MLflow ended the run when the bundle was registered, so that nobody ended it as failed."""
+    client.set_registered_model_alias(MODEL, CHAMPION, "2")
+    with as_on_a_cluster(uri, "moved") as parent:
+        with pytest.raises(UserError, match="run the refresh again"):
+            promote_refreshed(make_artifacts(tmp_path / "new"), "1")
+        assert parent().info.status == "RUNNING"
+    assert parent().info.status == "FAILED"
+    assert "smar.problem" in parent().data.tags
+
+
+def test_a_registration_that_fails_ends_no_run(
+    client: MlflowClient, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the one that Kubeflow's plugin made for the task either."""
+
+    def fail(**_: object) -> None:
+        raise OSError("the object store is away")
+
+    run_id = client.create_run(client.create_experiment("of the plugin")).info.run_id
+    monkeypatch.setattr("mlflow.pyfunc.log_model", fail)
+    with as_on_a_cluster(uri, "away"), pytest.raises(OSError, match="away"):
+        ModelRegistry(client, uri, MODEL).register(make_artifacts(tmp_path / "away"), run_id, {}, NEWEST)
+    assert client.get_run(run_id).info.status == "RUNNING"

@@ -11,9 +11,11 @@ from components.side import ALIVE, StageError, first_error, hold_lock, read_stat
 from smar_core.errors import DivergedError, UserError
 
 WATCHER = """
-import sys, time
+import os, signal, sys, time
 from pathlib import Path
 from components.side import die_with_starter
+if len(sys.argv) > 2:
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(int(sys.argv[2])))
 die_with_starter(Path(sys.argv[1]))
 print("watching", flush=True)
 time.sleep(60)
@@ -51,14 +53,16 @@ def test_lock_is_held_by_one_only_until_its_handle_is_closed(tmp_path: Path) -> 
     second.close()
 
 
-def test_process_lives_as_long_as_the_lock_is_held(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("arguments", "code"), [([], 130), (["7"], 7)], ids=["plain", "handles SIGTERM"])
+def test_process_lives_as_long_as_the_lock_is_held(arguments: list[str], code: int, tmp_path: Path) -> None:
+    """One that handles SIGTERM, because it has to tell others of its end, is given the time."""
     lock = hold_lock(tmp_path / ALIVE)
     assert lock is not None
-    watcher = subprocess.Popen([sys.executable, "-c", WATCHER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    watcher = subprocess.Popen([sys.executable, "-c", WATCHER, str(tmp_path), *arguments], stdout=subprocess.PIPE, text=True)
     assert watcher.stdout is not None
     assert watcher.stdout.readline() == "watching\n"
     time.sleep(1.2)
     assert watcher.poll() is None
     lock.close()
-    assert watcher.wait(timeout=10) == 130
+    assert watcher.wait(timeout=10) == code
     watcher.stdout.close()

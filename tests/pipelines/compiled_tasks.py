@@ -20,6 +20,12 @@ def all_tasks(pipeline: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def pipeline_parameter(source: dict[str, Any]) -> str | None:
-    """Return the pipeline's parameter that a parameter of a main task takes its value from; None where it takes none."""
+    """Return the pipeline's parameter that a parameter of a main task takes its value from; None where it takes none.
+
+    Digests that are known come through ``digest_inputs`` as they are.
+    """
+    handed_on = source.get("taskOutputParameter", {})
+    if handed_on.get("producerTask") == "digest-inputs":
+        return str(handed_on["outputParameterKey"])
     name: str | None = source.get("componentInputParameter")
     return None if name is None else name.removeprefix("pipelinechannel--")

@@ -13,8 +13,9 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from components.record import STAGE_OUTPUTS
 from pipelines.cli import invoke
-from pipelines.compile import PIPELINES, RESOURCES, compiled, disable_caching, fit_local_runner, version_of
+from pipelines.compile import PIPELINES, RESOURCES, compile_pipeline, compiled, disable_caching, fit_local_runner, version_of
 from pipelines.experiment_run import LONGEST_PARAMETERS
+from pipelines.jobs import INPUT_FILES
 from pipelines.placement import IMAGE_PARAMETER
 from pipelines.training_run import pipeline_arguments
 from smar_core.config import PRESETS, STAGE_SECTIONS, load_config
@@ -28,6 +29,11 @@ def load_documents(path: Path) -> list[dict[str, Any]]:
 
 def load(name: str) -> dict[str, Any]:
     return load_documents(compiled(name))[0]
+
+
+def executors_of(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    executors: dict[str, dict[str, Any]] = spec["deploymentSpec"]["executors"]
+    return executors
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +96,29 @@ def test_nothing_of_this_machine_and_no_secret_is_in_the_committed_files() -> No
         assert not any(word in text.lower() for word in ("bearer ", "akia", "begin private key"))
 
 
-def test_seven_stages_are_cached_and_the_last_task_is_not(spec: dict[str, Any]) -> None:
+def test_seven_stages_are_cached_and_the_tasks_around_them_are_not(spec: dict[str, Any]) -> None:
     tasks = main_tasks(spec)
     cached = {name.replace("-", "_") for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
     assert cached == set(STAGE_OUTPUTS)
-    assert set(tasks) - {name.replace("_", "-") for name in cached} == {"record-run"}
+    assert set(tasks) - {name.replace("_", "-") for name in cached} == {"digest-inputs", "record-run"}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_task_is_told_the_digests_that_the_run_itself_takes(name: str) -> None:
+    """A run from Kubeflow's page knew no digests, so that its cache gave last week's data, and no run was found by them."""
+    tasks = main_tasks(load(name))
+    taker = tasks.pop("digest-inputs")
+    assert not taker["cachingOptions"] and "dependentTasks" not in taker
+    digests = {name for name in taker["inputs"]["parameters"] if name.endswith("_digest")}
+    assert digests == {f"{file}_digest" for file in INPUT_FILES}
+    sources = [
+        source
+        for task in tasks.values()
+        for parameter, source in task.get("inputs", {}).get("parameters", {}).items()
+        if parameter.removeprefix("pipelinechannel--").removeprefix("digest-inputs-") in digests
+    ]
+    assert {source["taskOutputParameter"]["producerTask"] for source in sources} == {"digest-inputs"}
+    assert {source["taskOutputParameter"]["outputParameterKey"] for source in sources} == digests
 
 
 def test_a_task_follows_all_others_however_they_end(any_spec: dict[str, Any]) -> None:
@@ -108,7 +132,7 @@ def test_a_task_follows_all_others_however_they_end(any_spec: dict[str, Any]) ->
 
 
 def test_commands_install_nothing_and_run_in_the_image_of_the_parameter(any_spec: dict[str, Any]) -> None:
-    for executor in any_spec["deploymentSpec"]["executors"].values():
+    for executor in executors_of(any_spec).values():
         container = executor["container"]
         assert container["image"] == "{{$.inputs.parameters['pipelinechannel--image']}}"
         assert not any("pip install" in part for part in container["command"])
@@ -126,14 +150,18 @@ def test_the_image_is_a_parameter_that_has_to_be_given(any_spec: dict[str, Any])
 def test_a_local_run_has_its_image_in_the_file_and_tries_no_task_again(name: str, tmp_path: Path) -> None:
     """A training that diverged waited a minute, then two, and diverged again, before the experiment said so."""
     path = tmp_path / "local.yaml"
-    shutil.copyfile(compiled(name), path)
+    compile_pipeline(name, path, cluster=None)
     fit_local_runner(path, "registry.example/smar:1")
-    executors = load_documents(path)[0]["deploymentSpec"]["executors"].values()
-    assert {executor["container"]["image"] for executor in executors} == {"registry.example/smar:1"}
-    committed, local = load(name), load_documents(path)[0]
+    committed, (local,) = load(name), load_documents(path)
+    assert {executor["container"]["image"] for executor in executors_of(local).values()} == {"registry.example/smar:1"}
+    for label, executor in executors_of(local).items():
+        for part in ("command", "args"):
+            assert executor["container"][part] == executors_of(committed)[label]["container"][part]
+    left_out = {"exec-digest-inputs"} if name in ("ablation", "sweep") else set()
+    assert set(executors_of(committed)) - set(executors_of(local)) == left_out, "their loops could not be given its outputs"
     assert any("retryPolicy" in task for task in all_tasks(committed))
     assert not any("retryPolicy" in task for task in all_tasks(local))
-    assert len(list(all_tasks(local))) == len(list(all_tasks(committed)))
+    assert len(list(all_tasks(local))) == len(list(all_tasks(committed))) - len(left_out)
 
 
 def test_caching_can_be_taken_from_every_task_in_loops_too(tmp_path: Path) -> None:

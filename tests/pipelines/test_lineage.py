@@ -106,10 +106,11 @@ def test_registered_model_answers_queries(client: MlflowClient, finished: Shop) 
     mlflow.set_tracking_uri(f"sqlite:///{finished.folder}/mlflow.db")
     try:
         model = mlflow.pyfunc.load_model("models:/smar@newest")
-        (hits,) = model.predict(["red shirt"])
+        (hits,), both = model.predict(["red shirt"]), model.predict(["red shirt", "mug"], params={"top_k": 3})
     finally:
         mlflow.set_tracking_uri(None)
     assert [hit["rank"] for hit in hits] == list(range(1, 11))
+    assert both[0] == hits[:3] and len(both[1]) == 3
 
 
 def test_lineage_survives_the_cache(client: MlflowClient, finished: Shop) -> None:

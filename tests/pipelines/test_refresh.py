@@ -13,9 +13,10 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from components.input_digests import NAME as DIGEST
 from components.promote import promote
 from components.record_refresh import record_refresh
-from components.refresh import DIGEST, FIND, RECORD, REFRESH, find_versions
+from components.refresh import FIND, RECORD, REFRESH, find_versions
 from pipelines.cli import invoke
 from pipelines.compile import compiled
 from pipelines.refresh_run import check_settings

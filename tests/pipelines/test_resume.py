@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from tests.pipelines.shop_runs import Shop, wait_for_side_file
 
@@ -27,7 +28,7 @@ def killed(tiny_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 @pytest.mark.parametrize(("stage", "side_file"), KILLED_IN)
 def test_killed_run_ends_its_stage_and_leaves_no_out(killed: Shop, stage: str, side_file: str) -> None:
-    """Kubeflow's local runner leaves the stage's process alive when its own is killed."""
+    """Kubeflow's local runner leaves the stage's process alive when its own is killed, and MLflow its run running."""
     known = killed.runs()
     process = killed.start(killed.run_arguments("out"))
     assert wait_for_side_file(killed, side_file, known), f"{stage} never began"
@@ -38,6 +39,12 @@ def test_killed_run_ends_its_stage_and_leaves_no_out(killed: Shop, stage: str, s
     assert not (killed.folder / "out").exists()
     _wait_until_nothing_runs(killed.runs()[-1])
     assert not (killed.runs()[-1] / "side" / f"{stage}.done.json").exists()
+    client = MlflowClient(tracking_uri=f"sqlite:///{killed.folder}/mlflow.db")
+    runs = client.search_runs(
+        [client.get_experiment_by_name("smar").experiment_id], f"tags.`kfp.pipeline_run_id` = '{killed.runs()[-1].name}'"
+    )
+    statuses = {run.info.status for run in runs if "smar.stage" not in run.data.tags}
+    assert statuses and statuses <= {"KILLED", "FAILED"}
 
 
 def test_run_started_again_equals_an_uninterrupted_one(killed: Shop, finished: Shop) -> None:
@@ -65,7 +72,7 @@ def _wait_for_steps(progress_file: Path) -> None:
 
 def _wait_until_nothing_runs(run: Path) -> None:
     """Wait until no process of a run is left."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         if not _processes_of(run):
             return
