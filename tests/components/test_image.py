@@ -12,7 +12,7 @@ import pytest
 from components.image import CONTENT, IMAGE, image_reference
 
 PROJECT = Path(__file__).resolve().parents[2]
-INDIRECT = {"alembic", "pandas", "sqlalchemy"}
+INDIRECT = {"alembic", "sqlalchemy"}
 """What MLflow imports, whose small form does not bring it along."""
 
 
