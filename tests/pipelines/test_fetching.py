@@ -1,7 +1,9 @@
 """``smar fetch``: a registered version's bundle is what the run left, and nothing is written where something is wrong."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
 
@@ -10,6 +12,15 @@ from smar_core.artifact import open_artifact
 from smar_core.config import TrackingConfig
 from smar_core.errors import UserError
 from tests.pipelines.shop_runs import Shop
+
+
+@pytest.fixture(autouse=True)
+def no_store_is_named(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """MLflow remembers the store that was used last, in the environment too."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # so that what is written there meanwhile goes away as well
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    yield
+    mlflow.set_tracking_uri(None)
 
 
 def test_the_newest_bundle_is_that_of_the_run(finished: Shop, tmp_path: Path) -> None:
