@@ -28,6 +28,8 @@ INJECTED_RUN_ID = "MLFLOW_RUN_ID"
 USER, PASSWORD, TOKEN = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"
 SECRETS = (USER, PASSWORD, TOKEN)
 """Variables with which MLflow's client says who it is: handed from process to process, never written."""
+NO_TELEMETRY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+"""Variables that keep libraries, MLflow above all, from telling their makers of their use: set for every process."""
 
 
 @dataclass(frozen=True)

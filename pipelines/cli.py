@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.exceptions import TyperException
 
+from components.surroundings import NO_TELEMETRY
 from pipelines.cli_cluster import compile_command, submit
 from pipelines.cli_evaluation import evaluate
 from pipelines.cli_experiments import ablate, sweep
@@ -213,6 +214,7 @@ def _tracking_config(settings: list[str] | None) -> "TrackingConfig":
 
 def main() -> None:
     """Entry point of the program ``smar``."""
+    os.environ.update(NO_TELEMETRY)  # also of the MLflow server that `smar ui` becomes
     sys.exit(invoke(sys.argv[1:]))
 
 

@@ -23,7 +23,7 @@ from components.ending import end_killed
 from components.input_digests import NAME as DIGEST_INPUTS
 from components.record import NAME as RECORD_RUN
 from components.side import RECORD, StageState, first_error, read_state
-from components.surroundings import INJECTED_RUN_ID, Surroundings
+from components.surroundings import INJECTED_RUN_ID, NO_TELEMETRY, Surroundings
 from pipelines import local_worker
 from pipelines.state import RunFolder
 from smar_core.artifact import write_json
@@ -34,7 +34,6 @@ Follower = Callable[[Mapping[str, StageState]], None]
 
 _POLL_SECONDS = 0.2
 _PATIENCE_SECONDS = 5.0
-_NO_TELEMETRY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
 
 class PipelineFailedError(RuntimeError):
@@ -102,7 +101,6 @@ def run_job(
                     break
         finally:
             if _end(worker) < 0:
-                os.environ.update(_NO_TELEMETRY)
                 end_killed(around)
     if worker.returncode != 0:
         raise _explain(run, (DIGEST_INPUTS, *stages, RECORD_RUN), worker.returncode)
@@ -118,7 +116,7 @@ def worker_environment(around: Surroundings, num_threads: int) -> Mapping[str, s
         "MKL_NUM_THREADS": str(num_threads),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        **_NO_TELEMETRY,
+        **NO_TELEMETRY,
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",  # a folder "components" where the user works is not ours
     }
