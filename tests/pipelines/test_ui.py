@@ -2,11 +2,13 @@
 
 import os
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
 
-from pipelines.cli import invoke
+from components.surroundings import NO_TELEMETRY
+from pipelines.cli import invoke, main
 
 
 @pytest.fixture
@@ -34,3 +36,12 @@ def test_the_store_that_the_settings_name(started: list[list[str]], tmp_path: Pa
     sqlite3.connect(other).close()
     assert invoke(["ui", "--set", f"tracking.uri=sqlite:///{other}"]) == 0
     assert store_of(started[0]) == f"sqlite:///{other}"
+
+
+def test_the_server_inherits_that_no_use_is_told(started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"PATH": os.environ["PATH"]})
+    monkeypatch.setattr(sys, "argv", ["smar", "ui"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert started
+    assert os.environ.items() >= NO_TELEMETRY.items()
