@@ -103,7 +103,9 @@ def submit(
     no_cache: NoCache = False,
     cron: Annotated[
         str | None,
-        typer.Option(help="refresh: run again and again, at second, minute, hour, day, month, weekday such as '0 0 4 * * *'."),
+        typer.Option(
+            help="training, refresh: run again and again, at second, minute, hour, day, month, weekday such as '0 0 4 * * *'."
+        ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the run's end; exit code 1 names the task that failed.")] = False,
 ) -> None:
@@ -134,11 +136,12 @@ def submit(
             "--seeds": (seeds, experiments),
             "--setting": (beside, experiments),
             "--model": (model, ("refresh",)),
-            "--cron": (cron, ("refresh",)),
+            "--cron": (cron, ("training", "refresh")),
         },
     )
     sources = Sources(items, clicks, images, parse_column_map(columns or []))
-    inputs = Inputs(sources, judgments, parse_pairs(digests or [], "--digest", "INPUT=TEXT", "items=2026-11-21"))
+    versions = parse_pairs(digests or [], "--digest", "INPUT=TEXT", "items=2026-11-21")
+    inputs = Inputs(sources, judgments, versions, is_recurring=cron is not None)
     start = preset or ("study" if pipeline in experiments else "small")
     given = (*(settings or ()), *([f"cluster.image={image}"] if image is not None else ()))
     cluster, others = split_settings(pipeline, start, given)
@@ -152,8 +155,7 @@ def submit(
         plan = make_sweep(start, others, axes, seeds or "0", variant or "smar", beside or ())
         arguments = plan_experiment(inputs, plan, cluster)
     else:
-        is_recurring = cron is not None
-        arguments = plan_refresh(inputs, start, others, cluster, model or "champion", is_recurring=is_recurring)
+        arguments = plan_refresh(inputs, start, others, cluster, model or "champion")
     named = run_name or " ".join(part for part in (pipeline, variant, start) if part)
     submission = Submission(pipeline, cluster, checked, arguments, experiment, named, not no_cache, service_account, cron)
     start_run(submission, Address(host, namespace, token_file, ca_file, ui_host), wait=wait, tell=typer.echo)

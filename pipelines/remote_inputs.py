@@ -24,17 +24,21 @@ class Inputs:
         judgments: Graded judgments, likewise; None for none.
         versions: For inputs that this machine may not list, by a name of ``pipelines.jobs.INPUT_FILES``: any text that changes
             with them.
+        is_recurring: Whether the run is repeated. Each repetition then takes the digests itself: those of now would be taken for
+            those of later inputs at the same place.
     """
 
     sources: Sources
     judgments: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    is_recurring: bool = False
 
     def paths(self) -> dict[str, str]:
         """Return the URI of each input that is given, by name.
 
         Raises:
-            UserError: One is a file of this machine or has a password in it, or a version is said of one that is not given.
+            UserError: One is a file of this machine or has a password in it, or a version is said of one that is not given or
+                that may change from run to run.
         """
         named = {"items": self.sources.items, "clicks": self.sources.clicks, "images": self.sources.images}
         paths = {name: path for name, path in {**named, "judgments": self.judgments}.items() if path is not None}
@@ -48,15 +52,18 @@ class Inputs:
         for name in self.versions:
             if name not in paths:
                 raise UserError(f"--digest names {name!r}, which is no input of this run", f"name one of {', '.join(paths)}")
+        if self.is_recurring and self.versions:
+            raise UserError("--digest says what the inputs are now, and later runs of --cron read others", "leave it out")
         return paths
 
     def digests(self) -> dict[str, str]:
-        """Return the digest of each input that is given.
+        """Return the digest of each input that is given; none where every run takes them itself.
 
         Raises:
             UserError: As ``paths`` does, or an input is not there or cannot be listed.
         """
-        return {name: self._digest(name, path) for name, path in self.paths().items()}
+        paths = self.paths()
+        return {} if self.is_recurring else {name: self._digest(name, path) for name, path in paths.items()}
 
     def _digest(self, name: str, path: str) -> str:
         if name in self.versions:

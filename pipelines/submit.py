@@ -102,9 +102,7 @@ def plan_experiment(inputs: Inputs, plan: Plan, cluster: ClusterConfig) -> dict[
     return experiment_arguments(plan, data_arguments(inputs.sources, inputs.judgments, inputs.digests()), plan.trials)
 
 
-def plan_refresh(
-    inputs: Inputs, preset: str, settings: tuple[str, ...], cluster: ClusterConfig, model: str, *, is_recurring: bool
-) -> dict[str, Any]:
+def plan_refresh(inputs: Inputs, preset: str, settings: tuple[str, ...], cluster: ClusterConfig, model: str) -> dict[str, Any]:
     """Return the parameters of the refresh pipeline.
 
     Args:
@@ -113,8 +111,6 @@ def plan_refresh(
         settings: ``section.key=value`` each, none of them of section ``cluster``.
         cluster: Where its tasks run.
         model: Alias of the registered version whose model is used.
-        is_recurring: Whether it runs again and again. Every run then takes the digests itself: those of now would be taken for
-            those of later inputs at the same place.
 
     Raises:
         UserError: A setting cannot hold on a cluster, or an input cannot be used.
@@ -122,11 +118,7 @@ def plan_refresh(
     check_settings(settings)
     config = load_config(preset, settings).model_copy(update={"cluster": cluster})
     _check_refresh(config)
-    inputs.paths()
-    if is_recurring and inputs.versions:
-        raise UserError("--digest says what the inputs are now, and later runs of --cron read others", "leave it out")
-    digests = {} if is_recurring else inputs.digests()
-    return dict(refresh_arguments(inputs.sources, inputs.judgments, model, digests, config))
+    return dict(refresh_arguments(inputs.sources, inputs.judgments, model, inputs.digests(), config))
 
 
 def split_settings(pipeline: str, preset: str, settings: tuple[str, ...]) -> tuple[ClusterConfig, tuple[str, ...]]:

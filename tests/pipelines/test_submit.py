@@ -134,11 +134,12 @@ def test_refresh_asks_for_what_encodes_and_for_nothing_that_trains(
     assert json.loads(backend.runs[-1]["runtime_config"]["parameters"]["runtime"])["device"] == "cuda"
 
 
-def test_recurring_refresh_takes_the_digests_of_its_inputs_itself(
-    submit: Submit, backend: Backend, host: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("pipeline", ["training", "refresh"])
+def test_recurring_runs_take_the_digests_of_their_inputs_themselves(
+    pipeline: str, submit: Submit, backend: Backend, host: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Those of now would make later runs take the first one's stages from the cache, whatever the new catalogue."""
-    every_night = ("refresh", "--cron", "0 0 4 * * *", "--run-name", "nightly")
+    every_night = (pipeline, "--cron", "0 0 4 * * *", "--run-name", "nightly")
     assert submit(*every_night) == 2
     assert "--digest says what the inputs are now" in complaint(capsys)
     assert submit(*every_night, inputs=INPUTS[:4]) == 0
@@ -149,8 +150,8 @@ def test_recurring_refresh_takes_the_digests_of_its_inputs_itself(
     assert (recurring["display_name"], recurring["max_concurrency"], recurring["no_catchup"]) == ("nightly", 1, True)
     assert capsys.readouterr().out.splitlines()[-1].split() == ["runs", f"{host}/#/recurringrun/details/recurring-0"]
     assert submit(*every_night, "--wait", inputs=INPUTS[:4]) == 2
-    assert submit("training", "--cron", "0 0 4 * * *") == 2
-    assert "--cron is not read by pipeline training" in capsys.readouterr().err
+    assert submit("ablation", "--cron", "0 0 4 * * *") == 2
+    assert "--cron is not read by pipeline ablation" in capsys.readouterr().err
 
 
 def test_recurring_runs_of_a_name_are_not_started_twice(
