@@ -18,6 +18,7 @@ def digest_inputs(
     clicks_digest: str,
     images_digest: str,
     judgments_digest: str,
+    gate_section: str = "",
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Digests",
     [
@@ -39,6 +40,7 @@ def digest_inputs(
         clicks_digest: Likewise of the click log's.
         images_digest: Likewise of the pictures'.
         judgments_digest: Likewise of the judgments'.
+        gate_section: Config section ``gate`` as JSON, of a gate that is to learn from the catalogue; "" for none.
 
     Returns:
         Digests in this order; "" for what there is none of.
@@ -47,5 +49,5 @@ def digest_inputs(
 
     paths = {"items": items_path, "clicks": clicks_path, "images": images_path, "judgments": judgments_path}
     known = {"items": items_digest, "clicks": clicks_digest, "images": images_digest, "judgments": judgments_digest}
-    found = digest(paths, known, column_map)
+    found = digest(paths, known, column_map, gate_section)
     return tuple(found[name] for name in paths)

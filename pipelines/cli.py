@@ -31,6 +31,7 @@ from pipelines.cli_options import (
     Preset,
     Runner,
     RunnerOption,
+    TrackingOverrides,
     Variant,
     read_sources,
 )
@@ -142,7 +143,9 @@ app.command()(submit)
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 5000, settings: Overrides = None) -> None:
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 5000, settings: TrackingOverrides = None
+) -> None:
     """Show the runs of this folder in MLflow's page, on this machine only. Ctrl-C ends it.
 
     Runs that were given `--set tracking.uri=URI` or `tracking.experiment=NAME` are found with the same settings.
@@ -167,7 +170,7 @@ def fetch(
     model: Annotated[
         str, typer.Option(help="Alias of the registered version: champion, or newest for the last trained one.")
     ] = "champion",
-    settings: Overrides = None,
+    settings: TrackingOverrides = None,
 ) -> None:
     """Copy the bundle of a registered version out of MLflow, to search it or to load it into an engine."""
     from pipelines.fetching import fetch_bundle

@@ -7,16 +7,16 @@ from typing import Annotated
 import typer
 
 from pipelines.cli_experiments import make_ablation, make_sweep
-from pipelines.cli_options import Columns, NoCache, Overrides, Preset
+from pipelines.cli_options import ClusterOverrides, Columns, NoCache, Overrides, Preset
 from smar_core.errors import UserError
 
 
 def compile_command(
     out: Annotated[Path | None, typer.Option(help="Folder to write to. [default: manifests/pipelines]")] = None,
     preset: Preset = "small",
-    settings: Overrides = None,
+    settings: ClusterOverrides = None,
 ) -> None:
-    """Write the pipelines as YAML for a Kubeflow cluster; the local runner executes the same files.
+    """Write the pipelines as YAML for a Kubeflow cluster; runs on this machine compile the same functions for themselves.
 
     Beside each, resources/ has it as Pipeline and PipelineVersion resources. Where tasks run, and with how much memory, is the
     config section `cluster`: `smar compile --set cluster.training_memory_gib=32 --out build`. All other settings are

@@ -20,11 +20,22 @@ Preset = Annotated[str, typer.Option(help="Settings to start from: demo, study, 
 Variant = Annotated[
     str, typer.Option(help="Model: smar, smar-nc, smar-concat, smar-ni, smar-nt, smar-nm, smar-always, dpsr or dpsr-i.")
 ]
+_SETTING = "SECTION.KEY=VALUE"
 Overrides = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", metavar="SECTION.KEY=VALUE", help="Override a setting, for example pretrain.num_steps=200. Repeatable."
-    ),
+    typer.Option("--set", metavar=_SETTING, help="Override a setting, for example pretrain.num_steps=200. Repeatable."),
+]
+RefreshOverrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar=_SETTING, help="Override a setting, for example promotion.max_drop=0.01. Repeatable."),
+]
+ClusterOverrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="cluster.KEY=VALUE", help="Say where tasks run: cluster.scratch_gib=50. Repeatable."),
+]
+TrackingOverrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="tracking.KEY=VALUE", help="Say where runs are tracked: tracking.uri=URI. Repeatable."),
 ]
 NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Run every stage, even those whose inputs, settings and code are unchanged.")

@@ -10,8 +10,8 @@ from pipelines.cli_options import (
     Images,
     Judgments,
     NoCache,
-    Overrides,
     Preset,
+    RefreshOverrides,
     Runner,
     RunnerOption,
     read_sources,
@@ -29,14 +29,15 @@ def refresh(
         str, typer.Option(help="Alias of the registered version whose model is used: champion, or newest for a retrained one.")
     ] = "champion",
     preset: Preset = "small",
-    settings: Overrides = None,
+    settings: RefreshOverrides = None,
     runner: RunnerOption = Runner.subprocess,
     no_cache: NoCache = False,
 ) -> int:
     """Export a new catalogue with the registered model, and make it the champion unless it is significantly worse.
 
-    Nothing is trained. The first refresh makes the newest version the champion. Settings are those of prepare, export, evaluate,
-    promotion, runtime, beam and tracking. Exit code 3 says that the champion was kept.
+    Nothing is trained. The first refresh makes the newest version the champion. Settings are those of export, promotion, beam and
+    tracking, and what encoding and measuring read of prepare, evaluate and runtime. Exit code 3 says that the champion was
+    kept: recall is significantly worse or fell by more than `promotion.max_drop`, or too few queries or items are left.
     """
     from rich.console import Console
 

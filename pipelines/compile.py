@@ -111,7 +111,8 @@ def _compile(name: str, path: Path, cluster: ClusterConfig | None, **options: An
         if error.name is None or not error.name.startswith("kfp"):
             raise
         raise UserError(
-            "to compile for a cluster takes kfp-kubernetes, which is not installed", "pip install 'smar[cluster]'"
+            "to compile for a cluster takes kfp-kubernetes, which is not installed",
+            "pip install '.[cluster]' in the project's folder",
         ) from None
     defaults = {IMAGE_PARAMETER: cluster.image} if cluster is not None and cluster.image is not None else None
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,7 @@ from pipelines.local import run_job
 from pipelines.state import RunFolder, StateFolder
 from smar_core.config import PipelineConfig
 from smar_core.data.sources import Sources, check_inputs
+from smar_core.data.visual import check_visual_categories
 from smar_core.digest import digest_json
 from smar_core.errors import UserError
 from smar_core.experiments.comparison import check_comparable
@@ -77,7 +78,7 @@ def run_experiment(request: ExperimentRequest, console: Console) -> None:
     uri = preflight.tracking_uri(configs[0].tracking, folder)
     digests = check_inputs(request.sources, request.judgments)
     for gate in {str(config.gate): config.gate for config in configs}.values():
-        preflight.check_visual_categories(request.sources, gate)
+        check_visual_categories(request.sources, gate)
     recorded, missing, told = split_recorded(plan, results, data_digest(digests))
     check_comparable(*read_recorded(results, [trial.name for trial in recorded]))  # before hours of training, not after
     for line in [*told, f"{len(plan.trials)} trials, {len(recorded)} of them recorded in {results}"]:

@@ -1,22 +1,17 @@
 """What is looked at before anything runs, so that a slip costs a second and not half an hour."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from components.image import image_reference
 from components.surroundings import read_tracking_uri
 from components.tracking import check_uri, default_uri
-from smar_core.categories import category_parts, is_under
-from smar_core.config import GateConfig, TrackingConfig
-from smar_core.data.fields import find_columns, text_values
-from smar_core.data.files import find_data_files, read_columns, read_file, without_file_scheme
-from smar_core.data.sources import Sources
+from smar_core.config import TrackingConfig
+from smar_core.data.filesystems import without_file_scheme
 from smar_core.errors import UserError
-from smar_core.text import clean_text
 
 RUNNERS = ("subprocess", "docker")
-_NAMES_SHOWN = 20
 
 
 def parse_column_map(pairs: list[str]) -> dict[str, str]:
@@ -97,44 +92,6 @@ def check_out(out: Path) -> None:
         raise UserError(f"{existing} is a file", "name a folder with --out")
     if not os.access(existing, os.W_OK):
         raise UserError(f"{existing} cannot be written", "name another folder with --out")
-
-
-def check_visual_categories(sources: Sources, config: GateConfig) -> None:
-    """See whether a gate that learns categories can tell visual items from others; ``train_gate`` looks at the clicks on them.
-
-    Reads the category column alone.
-
-    Raises:
-        UserError: No item, or every one, is under ``gate.visual_categories``, of which a learned gate is to learn.
-    """
-    if config.mode != "learned" or config.supervision != "category":
-        return
-    categories = set(_categories(sources))
-    num_visual = sum(is_under(category, config.visual_categories) for category in categories)
-    if 0 < num_visual < len(categories):
-        return
-    names = sorted({category_parts(category)[0] for category in categories if category_parts(category)})
-    shown = (
-        f"the catalogue's top categories are {', '.join(names[:_NAMES_SHOWN])}" if names else "the catalogue has no categories"
-    )
-    raise UserError(
-        f"{'no' if num_visual == 0 else 'every'} item is under gate.visual_categories={list(config.visual_categories)}; {shown}",
-        "set gate.visual_categories to some of them, or gate.supervision=utility, which needs no categories"
-        if names
-        else "add a column 'category' or name it with --map category=COLUMN, or set gate.supervision=utility, which needs none",
-    )
-
-
-def _categories(sources: Sources) -> Iterator[str]:
-    """Yield the distinct categories of each batch of the catalogue; "" for items without one."""
-    for file in find_data_files(sources.items):
-        columns = find_columns("items", file.name, read_columns(file), sources.column_map)
-        if "category" not in columns:
-            yield ""
-            continue
-        for _, batch in read_file(file, {"category": columns["category"]}):
-            for category in text_values(batch.column("category")).unique().to_pylist():
-                yield clean_text(category)
 
 
 def tracking_uri(config: TrackingConfig, folder: Path) -> str:

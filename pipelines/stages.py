@@ -12,18 +12,23 @@ from components.train_gate import train_gate
 from pipelines.placement import Channel, Placement
 
 
-def add_digests(files: Mapping[str, Channel], known: Mapping[str, Channel], placement: Placement) -> dict[str, Channel]:
+def add_digests(
+    files: Mapping[str, Channel], known: Mapping[str, Channel], placement: Placement, gate: Channel = ""
+) -> dict[str, Channel]:
     """Add the task that says what the input files hold, which is never cached.
 
     Args:
         files: Paths of the input files, and the column map, by parameter of ``digest_inputs``.
         known: Their digests, likewise; "" where the run itself is to take it.
         placement: Where the task runs.
+        gate: Config section, as JSON, of a gate that must be able to learn from the catalogue. On this machine the command line
+            has looked at that already.
 
     Returns:
         What ``known`` names.
     """
-    task = placement.place(digest_inputs(**files, **known)).set_caching_options(False)
+    is_looked_at = placement.cluster is None
+    task = placement.place(digest_inputs(**files, **known, gate_section="" if is_looked_at else gate)).set_caching_options(False)
     return {name: task.outputs[name] for name in known}
 
 

@@ -91,6 +91,7 @@ def training_pipeline(cluster: ClusterConfig | None) -> GraphComponent:
                     "judgments_digest": judgments_digest,
                 },
                 placement,
+                gate,
             )
             prepared = placement.place(
                 prepare_data(

@@ -19,6 +19,7 @@ from pipelines.local_worker import Job
 from pipelines.state import RunFolder, StateFolder
 from smar_core.config import RUN_SECTIONS, PipelineConfig, load_config
 from smar_core.data.sources import Sources, check_inputs
+from smar_core.data.visual import check_visual_categories
 
 STAGES = tuple(STAGE_OUTPUTS)
 _RUN_NAME_LENGTH = 100
@@ -63,7 +64,7 @@ def run_training(request: RunRequest, console: Console) -> None:
     preflight.check_runner(request.runner)
     uri = preflight.tracking_uri(config.tracking, folder)
     digests = check_inputs(request.sources, request.judgments)
-    preflight.check_visual_categories(request.sources, config.gate)
+    check_visual_categories(request.sources, config.gate)
     state = StateFolder.of(folder)
     with state.lock():
         run = state.new_run()

@@ -103,15 +103,23 @@ def _check_items(sources: Sources, files: list[DataFile]) -> None:
     if not head:
         raise UserError(f"catalogue {sources.items} holds no row", "give a catalogue with items")
     for file, batch in head:
-        if "image" not in batch.schema.names or sources.images is not None:
+        if "image" not in batch.schema.names:
             continue
         for row, views in enumerate(view_values(batch.column("image"))):
             for view in views:
-                if isinstance(view, str) and "://" not in view and not view.startswith("/"):
-                    raise UserError(
-                        f"row {row} of {file.name} has the relative image path {view!r}",
-                        "name the pictures' folder with --images",
-                    )
+                if isinstance(view, str):
+                    _check_reference(view, f"row {row} of {file.name}", sources)
+
+
+def _check_reference(reference: str, where: str, sources: Sources) -> None:
+    """Refuse a reference to a picture that no other of the catalogue will fare better than."""
+    if reference.strip().startswith(("http://", "https://")):
+        raise UserError(
+            f"{where} has the web address {reference!r} for a picture, and pictures are not fetched from the web",
+            "copy them to a folder or a bucket once, and give their paths below it, with --images",
+        )
+    if sources.images is None and "://" not in reference and not reference.startswith("/"):
+        raise UserError(f"{where} has the relative image path {reference!r}", "name the pictures' folder with --images")
 
 
 def _check_clicks(sources: Sources, files: list[DataFile]) -> None:

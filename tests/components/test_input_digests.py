@@ -11,12 +11,13 @@ from smar_core.errors import UserError
 NAMES = ("items", "clicks", "images", "judgments")
 
 
-def take_digests(paths: dict[str, str], known: dict[str, str]) -> dict[str, str]:
+def take_digests(paths: dict[str, str], known: dict[str, str], gate: str = "") -> dict[str, str]:
     """Run the task as Kubeflow would."""
     found = digest_inputs.python_func(
         **{f"{name}_path": paths.get(name, "") for name in NAMES},
         **{f"{name}_digest": known.get(name, "") for name in NAMES},
         column_map="{}",
+        gate_section=gate,
     )
     return {name: digest for name, digest in zip(NAMES, found, strict=True) if digest}
 
@@ -39,3 +40,11 @@ def test_where_all_are_known_no_file_is_looked_at() -> None:
     assert take_digests(nowhere, {"items": "1", "clicks": "2"}) == {"items": "1", "clicks": "2"}
     with pytest.raises(UserError, match="/nowhere/items"):
         take_digests(nowhere, {"items": "1"})
+
+
+@pytest.mark.parametrize("known", [{}, {"items": "1", "clicks": "2", "judgments": "3"}])
+def test_categories_that_teach_the_gate_nothing_end_the_run_here(paths: dict[str, str], known: dict[str, str]) -> None:
+    """On a cluster ``train_gate`` said it, after pre-training; ``smar submit`` hands the digests over, and cannot look itself."""
+    with pytest.raises(UserError, match=r"no item is under gate\.visual_categories=\['Toys'\]"):
+        take_digests(paths, known, '{"visual_categories": ["Toys"]}')
+    assert take_digests(paths, known, '{"visual_categories": ["Toys"], "supervision": "utility"}').keys() == paths.keys()

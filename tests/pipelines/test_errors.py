@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from pipelines.cli import invoke
-from pipelines.preflight import check_visual_categories
 from smar_core.config import GateConfig
 from smar_core.data.sources import Sources
+from smar_core.data.visual import check_visual_categories
 from tests.pipelines.shop_runs import SETTINGS, Shop
 
 Spoil = Callable[[Path], None]

@@ -114,6 +114,10 @@ def test_relative_image_paths_need_their_folder(sources: Sources, tmp_path: Path
     lists = items.set_column(2, "image", pa.array([["/a/1.jpg"], ["file:///a/1.jpg", "a/2.jpg"]]))
     with pytest.raises(UserError, match=r"row 1 of lists\.parquet has the relative image path 'a/2\.jpg'"):
         check_inputs(replace(sources, items=rewrite(lists, tmp_path / "lists.parquet")))
+    for reference in ("https://shop.example/1.jpg", " http://shop.example/1.jpg"):
+        web = items.set_column(2, "image", pa.array(["s3://shop/1.jpg", reference]))
+        with pytest.raises(UserError, match=r"row 1 of web\.parquet has the web address .* for a picture"):
+            check_inputs(replace(sources, items=rewrite(web, tmp_path / "web.parquet")))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no file"):
         check_inputs(replace(relative, images=str(tmp_path / "empty")))
