@@ -78,7 +78,10 @@ RULES = (
     _under("loss.kind", ("hinge",), ("loss.margin",)),
     _under("loss.weights", ("per_category", "per_pair"), ("loss.weight_entropy",)),
     *(_above_0(f"{stage}.num_steps", tuple(f"{stage}.{key}" for key in _STEPS)) for stage in ("pretrain", "finetune")),
-    _above_0("pretrain.num_steps", ("pretrain.synthetic_share",)),
+    _above_0(
+        "pretrain.num_steps",
+        ("pretrain.synthetic_share", "loss.alpha", "loss.beta", "loss.gamma", "loss.weights", "loss.weight_entropy"),
+    ),
     _above_0(
         "finetune.num_steps",
         ("finetune.dropout", "finetune.gate_weighting", "finetune.text_weight", "finetune.freeze", "finetune.seed"),
@@ -89,6 +92,8 @@ RULES = (
     _under("export.index", ("hnsw",), ("export.hnsw_num_links", "export.hnsw_build_depth", "export.hnsw_search_depth")),
     _under("export.index", ("ivf_pq",), ("export.ivf_num_lists", "export.ivf_num_probes", "export.pq_num_codes")),
     _under("export.index", ("hnsw", "ivf_pq"), ("export.seed",)),
+    _under("gate.mode", ("learned", "always_multimodal", "always_image"), ("evaluate.reliance",)),
+    _under("gate.mode", ("learned", "always_multimodal"), ("evaluate.num_examples",)),
     _under("runtime.launcher", ("trainjob",), ("runtime.num_nodes",)),
 )
 """Which settings depend on which."""

@@ -123,7 +123,7 @@ class PipelineConfig(Section):
             )
 
     def _check_trained(self) -> None:
-        """What is read of a pre-trained model must have been trained: S_t by alpha, S_m by gamma."""
+        """What is read of a pre-trained model must have been trained at all, S_t by alpha and S_m by gamma."""
         weights = {"alpha": self.loss.alpha, "gamma": self.loss.gamma, "beta": self.loss.beta}
         gates = {"supervision": "utility", "side": "item"}
         needs: dict[str, tuple[str, ...]] = {
@@ -133,12 +133,14 @@ class PipelineConfig(Section):
             mined = {"always_text": "alpha", "always_image": "beta"}.get(self.gate.mode, "gamma")
             needs["finetune.hard_negatives"] = (mined,)
         for setting, names in needs.items():
-            for name in names:
-                if not weights[name]:
-                    raise ValueError(
-                        f"{setting} ranks by the pre-trained model, and loss.{name} is 0, so that what it ranks by is not "
-                        f"trained: set loss.{name} above 0, or leave {setting.split()[0]} out"
-                    )
+            absent = [f"loss.{name}" for name in names if not weights[name]]
+            if not self.pretrain.num_steps:
+                absent.insert(0, "pretrain.num_steps")
+            if absent:
+                raise ValueError(
+                    f"{setting} ranks by the pre-trained model, and {absent[0]} is 0, so that what it ranks by is not "
+                    f"trained: set {absent[0]} above 0, or leave {setting.split()[0]} out"
+                )
 
 
 RUN_SECTIONS = tuple(name for name in PipelineConfig.model_fields if name not in {"cluster", "promotion"})

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smar_core.model.pictures import Pictures
+from smar_core.retrieval.exact import MAX_SCORES_IN_MEMORY
 
 PictureClass = Literal["none", "blank", "stock", "near_duplicate", "distinct"]
 CLASSES: tuple[PictureClass, ...] = ("none", "blank", "stock", "near_duplicate", "distinct")
@@ -151,8 +152,9 @@ def _has_neighbour(mean_MF: NDArray[np.float64], wanted: NDArray[np.integer]) ->
     half_square_M = (centred_MF**2).sum(axis=1) / 2
     margin = ROUNDING_SHARE * float(half_square_M.max(initial=0.0))
     found = np.zeros(len(wanted), dtype=bool)
-    for start in range(0, len(wanted), BATCH // 4):
-        pictures = wanted[start : start + BATCH // 4]
+    block = max(1, min(BATCH // 4, MAX_SCORES_IN_MEMORY // max(1, len(mean_MF))))
+    for start in range(0, len(wanted), block):
+        pictures = wanted[start : start + block]
         closeness_RM = centred_MF[pictures] @ centred_MF.T
         closeness_RM -= half_square_M
         closeness_RM[np.arange(len(pictures)), pictures] = -np.inf

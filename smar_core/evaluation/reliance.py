@@ -37,7 +37,8 @@ from smar_core.retrieval.truncation import truncate
 
 MEASURE = "R@50"
 MAX_PICTURES_OF_MEAN = 4096
-"""Items, evenly spread over the catalogue, whose pictures give the mean colour."""
+"""Most items, evenly spread over the catalogue, whose pictures give the mean colour."""
+_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,16 @@ class BlankPictures:
 
     @classmethod
     def of_mean_colour(cls, pictures: Pictures) -> "BlankPictures":
-        """Return pictures of the catalogue's mean colour."""
+        """Return pictures of the catalogue's mean colour; black where it has none."""
         with_image = np.flatnonzero(pictures.has_image)
-        chosen = with_image[:: max(1, len(with_image) // MAX_PICTURES_OF_MEAN)]
-        pixels_NVHWC, has_view_NV = pictures.take(chosen)
-        mean_C = pixels_NVHWC[has_view_NV].double().mean(dim=(0, 1, 2))
+        chosen = with_image[:: max(1, -(-len(with_image) // MAX_PICTURES_OF_MEAN))]
+        sum_C, num_pixels = torch.zeros(3, dtype=torch.int64), 0
+        for start in range(0, len(chosen), _BATCH):
+            pixels_NVHWC, has_view_NV = pictures.take(chosen[start : start + _BATCH])
+            pixels_KHWC = pixels_NVHWC[has_view_NV]
+            sum_C += pixels_KHWC.sum(dim=(0, 1, 2))
+            num_pixels += pixels_KHWC[..., 0].numel()
+        mean_C = sum_C.double() / max(1, num_pixels)
         return cls(pictures.has_image, pictures, mean_C.round().to(torch.uint8))
 
     def take(self, rows: NDArray[np.integer]) -> tuple[Tensor, Tensor]:

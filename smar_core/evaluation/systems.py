@@ -24,6 +24,7 @@ from smar_core.model.tokens import TextTokenizer
 from smar_core.progress import Progress
 from smar_core.retrieval.bundle import Bundle, id_order
 from smar_core.retrieval.exact import Floats, Ranking, Rows, exact_search
+from smar_core.retrieval.truncation import truncate
 
 SYSTEMS = ("model", "text_only", "text_only_pretrained", "multimodal", "image", "click_memory")
 
@@ -40,7 +41,7 @@ class EncodedTest:
 
     Attributes:
         query_QD: Test queries by the exported query tower.
-        pretrained_query_QD: Test queries by the pre-trained query tower.
+        pretrained_query_QD: Test queries by the pre-trained query tower, cut to the length that is exported.
         pretrained_text_ND: The catalogue's S_t as pre-training left it, in the bundle's order; None without a text tower.
         probabilities: P(q) [Q].
         gate: The exported one.
@@ -73,14 +74,15 @@ def encode_test(
     """Encode test queries with the bundle and with the pre-trained model, and the catalogue's text with the latter."""
     model = SmarModel.from_pretrained(pretrained.path)
     tokenizer = TextTokenizer.load(pretrained.path / "tokenizer.json")
-    text_ND = None
+    text_ND, num_dims = None, bundle.settings["embed_dim"]
     if "text" in model.item_towers:
         text_ND = _encode_texts(model, tokenizer, item_texts(items), batch_size=batch_size, device=device, progress=progress)
-        text_ND = text_ND[id_order(items.read_table("items", ["item_id"])["item_id"].to_pylist())]
+        text_ND = truncate(text_ND[id_order(items.read_table("items", ["item_id"])["item_id"].to_pylist())], num_dims)
+    pretrained_QD = encode_queries(model.query_tower, tokenizer, queries, batch_size=batch_size, device=device)
     probabilities = bundle.probabilities(queries)
     return EncodedTest(
         query_QD=bundle.encode(queries),
-        pretrained_query_QD=encode_queries(model.query_tower, tokenizer, queries, batch_size=batch_size, device=device),
+        pretrained_query_QD=truncate(pretrained_QD, num_dims),
         pretrained_text_ND=text_ND,
         probabilities=probabilities,
         gate=bundle.gate,

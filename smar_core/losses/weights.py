@@ -26,6 +26,9 @@ from torch import Tensor, nn
 from smar_core.config import ItemTower, LossConfig
 from smar_core.losses.pace import PACE
 
+MAX_LOG_WEIGHT = 5.0
+"""Bound of the logarithm of an ``uncertainty`` weight, either way: the weight of a loss of 0.007."""
+
 
 class LearnedWeights(nn.Module, ABC):
     """Sums the losses of the parts by weights of its own.
@@ -55,7 +58,8 @@ class LearnedWeights(nn.Module, ABC):
 class UncertaintyWeights(LearnedWeights):
     """One weight a part: the sum of exp(-s) * L + s over the parts, each L the mean over the pairs that count.
 
-    At its best a weight is 1 / L, so the parts weigh alike however hard they are. The sum of the weights is not constant.
+    At its best a weight is 1 / L, so the parts weigh alike however hard they are. The sum of the weights is not constant. The
+    weight of a loss of 0, which a hinge reaches, would grow for ever: its logarithm stays within ``MAX_LOG_WEIGHT``.
 
     Source: Kendall et al., "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and Semantics", CVPR 2018,
     equations 9 and 10, s = log sigma^2. Deviation: theirs adds s / 2 for cross-entropy. Adding s doubles every best weight, so
@@ -68,6 +72,8 @@ class UncertaintyWeights(LearnedWeights):
 
     def forward(self, losses_BK: Tensor, counts_BK: Tensor, query_BD: Tensor, item_B: Tensor) -> tuple[Tensor, Tensor]:
         """See ``LearnedWeights``; a part that counts for no pair of the batch is left out, its s as well."""
+        with torch.no_grad():
+            self.log_variance_by_pace_K.clamp_(-MAX_LOG_WEIGHT / PACE, MAX_LOG_WEIGHT / PACE)
         num_K = counts_BK.sum(dim=0)
         log_variance_K = PACE * self.log_variance_by_pace_K
         weight_K = (-log_variance_K).exp()

@@ -46,9 +46,9 @@ def build_model(
     Raises:
         UserError: A checkpoint does not load, or does not fit the other or the pictures.
     """
-    tokenizer = _tokenizer(config, tokenizer_path)
     encoders = {name: _encoder_config(name, getattr(config, name)) for name in ("query_encoder", "text_encoder", "image_encoder")}
     _check_image_size(encoders["image_encoder"], config.image_encoder, image_width_px, image_height_px)
+    tokenizer = _tokenizer(config, tokenizer_path)
     values: dict[str, Any] = config.model_dump(exclude={"patch_init"}) | encoders | _pixel_scale(config.image_encoder)
     smar_config = SmarConfig(
         **values,
@@ -106,22 +106,28 @@ def _encoder_config(field: str, source: str | None) -> dict[str, Any] | None:
 
 
 def _tokenizer(config: ModelConfig, prepared: Path) -> TextTokenizer:
-    sources = [source for source in (config.query_encoder, config.text_encoder) if source is not None]
-    if not sources:
+    named = {"query_encoder": config.query_encoder, "text_encoder": config.text_encoder}
+    found = [_tokenizer_json(field, source) for field, source in named.items() if source is not None]
+    if not found:
         return TextTokenizer.load(prepared)
-    try:
-        found = [AutoTokenizer.from_pretrained(source).backend_tokenizer.to_str() for source in sources]
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"the tokenizer of {sources[0]!r} does not load ({str(error).splitlines()[0]})",
-            "use a checkpoint with a tokenizer.json",
-        ) from None
     if len(found) == 2 and json.loads(found[0])["model"] != json.loads(found[1])["model"]:
         raise UserError(
-            f"model.query_encoder={sources[0]!r} and model.text_encoder={sources[1]!r} have different vocabularies",
+            f"model.query_encoder={config.query_encoder!r} and model.text_encoder={config.text_encoder!r} have different "
+            "vocabularies",
             "choose two checkpoints of one family",
         )
     return TextTokenizer(Tokenizer.from_str(found[0]))
+
+
+def _tokenizer_json(field: str, source: str) -> str:
+    try:
+        found: str = AutoTokenizer.from_pretrained(source).backend_tokenizer.to_str()
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"the tokenizer of model.{field}={source!r} does not load ({str(error).splitlines()[0]})",
+            "use a checkpoint with a tokenizer.json",
+        ) from None
+    return found
 
 
 def _check_image_size(encoder: dict[str, Any] | None, source: str | None, width_px: int, height_px: int) -> None:

@@ -13,7 +13,7 @@ import torch
 from smar_core.artifact import Artifact
 from smar_core.config import ItemTower
 from smar_core.model.modeling import QueryTower, SmarModel
-from smar_core.model.pictures import Pictures, PictureStore
+from smar_core.model.pictures import Pictures, PictureStore, no_pictures
 from smar_core.model.tokens import TextTokenizer
 from smar_core.progress import SILENT, Progress
 from smar_core.text import item_text
@@ -82,7 +82,7 @@ def encode_catalogue(
     for start in range(0, num_items, batch_size):
         rows = np.arange(start, min(start + batch_size, num_items))
         ids_NL, mask_NL = tokenizer.encode(texts[start : start + batch_size], model.config.max_item_tokens)
-        pixels, has_view = pictures.take(rows)
+        pixels, has_view = no_pictures(len(rows)) if model.image_tower is None else pictures.take(rows)
         found = model.encode_items(ids_NL.to(device), mask_NL.to(device), pixels.to(device), has_view.to(device))
         for tower, embeddings_ND in found.items():
             outs[tower][rows] = embeddings_ND.cpu().numpy()

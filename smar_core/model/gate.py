@@ -110,7 +110,10 @@ class Gate:
         places = pc.index_in(pa.array(item_ids, pa.string()), value_set=self.items["item_id"].combine_chunks())
         if places.null_count:
             unknown = item_ids[pc.is_null(places).to_pylist().index(True)]
-            raise UserError(f"the gate has no P of item {unknown!r}", "train the gate with this catalogue")
+            raise UserError(
+                f"gate.side=item knows P of the items that it was trained with alone, and item {unknown!r} is none of them",
+                "train anew with this catalogue, or with gate.side=query, under which a model takes in new items",
+            )
         return self.items["probability"].to_numpy()[places.to_numpy()]
 
     @property

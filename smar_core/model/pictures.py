@@ -78,6 +78,11 @@ class PictureStore:
         return torch.from_numpy(pixels), torch.from_numpy(has_view_NV)
 
 
+def no_pictures(num_items: int) -> tuple[Tensor, Tensor]:
+    """Return what ``Pictures.take`` does for items without any, of pictures without a pixel: for a model that sees none."""
+    return torch.zeros(num_items, 1, 0, 0, 3, dtype=torch.uint8), torch.zeros(num_items, 1, dtype=torch.bool)
+
+
 def _count_views(item_ids: pa.ChunkedArray) -> np.ndarray:
     """Return the lengths of the runs of equal ids: an item is in one shard, and its views are side by side."""
     ids = item_ids.combine_chunks()

@@ -170,11 +170,8 @@ class Bundle:
             excluded: For each query the rows that may not be ranked.
         """
         if exact:
-            without_picture = np.flatnonzero(~self.has_image).astype(np.int32)
-            if modality == "image" and self.modalities != ("image",) and len(without_picture):
-                excluded = excluded if excluded is not None else [without_picture[:0]] * len(query_QD)
-                excluded = [np.union1d(rows, without_picture) for rows in excluded]
-            return exact_search(query_QD, self.embeddings(modality), top_k, excluded=excluded)
+            hidden_N = ~self.has_image if modality == "image" and self.modalities != ("image",) else None
+            return exact_search(query_QD, self.embeddings(modality), top_k, excluded=excluded, hidden_N=hidden_N)
         assert modality in self.indexed and excluded is None
         return self._index(modality).search(query_QD, self.embeddings(modality), top_k)
 

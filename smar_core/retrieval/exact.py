@@ -44,7 +44,14 @@ class Ranking:
         return cls(np.full(shape, NO_ITEM, dtype=np.int32), np.full(shape, -np.inf, dtype=np.float32))
 
 
-def exact_search(query_QD: Floats, item_ND: Floats, top_k: int, *, excluded: Sequence[Rows] | None = None) -> Ranking:
+def exact_search(
+    query_QD: Floats,
+    item_ND: Floats,
+    top_k: int,
+    *,
+    excluded: Sequence[Rows] | None = None,
+    hidden_N: NDArray[np.bool_] | None = None,
+) -> Ranking:
     """Rank the whole catalogue for each query.
 
     Args:
@@ -52,6 +59,7 @@ def exact_search(query_QD: Floats, item_ND: Floats, top_k: int, *, excluded: Seq
         item_ND: L2-normalised item embeddings, in the order of the item ids.
         top_k: Places of the ranking; may exceed the catalogue.
         excluded: For each query the rows that may not be ranked.
+        hidden_N: True where an item may not be ranked for any query.
 
     Returns:
         The same ranking however the queries are batched.
@@ -64,6 +72,8 @@ def exact_search(query_QD: Floats, item_ND: Floats, top_k: int, *, excluded: Seq
     chunk = max(1, MAX_SCORES_IN_MEMORY // num_items)
     for start in range(0, num_queries, chunk):
         rough_CN = query_QD[start : start + chunk] @ item_ND.T
+        if hidden_N is not None:
+            rough_CN[:, hidden_N] = -np.inf
         for query, rough_N in enumerate(rough_CN, start):
             if excluded is not None:
                 rough_N[excluded[query]] = -np.inf

@@ -61,16 +61,18 @@ def export_embeddings(
     num_dims = exported_dims(config.num_dims, model.config)
     check_parameters(config, num_dims)
     tokenizer = TextTokenizer.load(finetuned.path / "tokenizer.json")
-    embeddings = encode_catalogue(model, tokenizer, items, batch_size=config.batch_size, device=device, progress=context.progress)
-    embeddings = replace(embeddings, by_tower={tower: truncate(x_ND, num_dims) for tower, x_ND in embeddings.by_tower.items()})
-    table = embedding_table(items, embeddings)
     exported_gate = Gate.load(gate.path)
     for tower in exported_gate.towers:
-        if tower not in embeddings.by_tower:
+        if tower not in model.item_towers:
             raise UserError(
                 f"gate.mode={exported_gate.mode} needs the {tower} tower, and the model has {list(model.item_towers)}",
                 "train the gate for this model",
             )
+    if exported_gate.is_on_items:  # before hours of encoding
+        exported_gate.item_probabilities(items.read_table("items", ["item_id"])["item_id"].to_pylist())
+    embeddings = encode_catalogue(model, tokenizer, items, batch_size=config.batch_size, device=device, progress=context.progress)
+    embeddings = replace(embeddings, by_tower={tower: truncate(x_ND, num_dims) for tower, x_ND in embeddings.by_tower.items()})
+    table = embedding_table(items, embeddings)
     represented = exported_gate.represent(embeddings.item_ids, embeddings.by_tower)
     with create_artifact(output, "bundle", config_digest=context.config_digest, parents=context.parents) as folder:
         pq.write_table(table, folder / "embeddings.parquet")

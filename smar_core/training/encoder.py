@@ -15,7 +15,7 @@ from smar_core.config import RuntimeConfig, Tower
 from smar_core.losses.objectives import BatchRelations
 from smar_core.model.device import autocast
 from smar_core.model.modeling import ItemEmbeddings, SmarModel
-from smar_core.model.pictures import PictureStore
+from smar_core.model.pictures import PictureStore, no_pictures
 from smar_core.model.tokens import TextTokenizer
 from smar_core.training.negatives import FalseNegatives
 from smar_core.training.pairs import TrainingData
@@ -61,7 +61,8 @@ class BatchEncoder:
         """Return the embeddings of some of the batch's items, [n, D] of each tower."""
         item = batch.item[rows]
         ids_NL, mask_NL = (x.to(self.device) for x in self._tokenizer.trim(self._data.item_ids[item]))
-        pixels, has_view = (x.to(self.device) for x in self._pictures.take(item))
+        shown = no_pictures(len(item)) if self.model.image_tower is None else self._pictures.take(item)
+        pixels, has_view = (x.to(self.device) for x in shown)
         with autocast(self._runtime, self.device):
             return self.model.encode_items(ids_NL, mask_NL, pixels, has_view)
 

@@ -78,6 +78,7 @@ def train_gate(
     known = _embed(items, read_clicked_pairs(items, clicks), model, tokenizer, config, resolve_device(runtime), context.progress)
     label_P = _label_pairs(items, known, config)
     by_side = known.pairs.item_P if config.side == "item" else known.pairs.query_P
+    torch.manual_seed(config.seed)  # the header that a constant gate has and does not ask is written, too
     labels = {split: group_labels(known.pairs, label_P, split, by_side, config.supervision) for split in SPLITS}
     gate = Gate(
         config.mode,

@@ -17,6 +17,7 @@ from smar_core.model.gate import Gate
 from smar_core.model.modeling import SmarModel
 from smar_core.model.tokens import TextTokenizer
 from smar_core.progress import Progress
+from smar_core.retrieval.exact import MAX_SCORES_IN_MEMORY
 from smar_core.training.pairs import rows_by_item_id
 
 CUTOFF = 50
@@ -65,9 +66,10 @@ def recall(
     """
     hidden_N = None if is_ranked_N is None else torch.from_numpy(~is_ranked_N)
     found = np.empty(len(query_QD))
-    item_DN = torch.from_numpy(np.ascontiguousarray(item_ND.T))
-    for start in range(0, len(query_QD), _BATCH):
-        scores = torch.from_numpy(query_QD[start : start + _BATCH]) @ item_DN
+    item_DN = torch.from_numpy(item_ND).T
+    block = max(1, min(_BATCH, MAX_SCORES_IN_MEMORY // max(1, len(item_ND))))
+    for start in range(0, len(query_QD), block):
+        scores = torch.from_numpy(query_QD[start : start + block]) @ item_DN
         if hidden_N is not None:
             scores = scores.masked_fill(hidden_N, -torch.inf)
         best = scores.topk(min(cutoff, scores.shape[1]), dim=1)

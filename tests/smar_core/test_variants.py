@@ -10,6 +10,7 @@ from smar_core.artifact import Artifact, open_artifact
 from smar_core.config import VARIANTS, PipelineConfig, load_config
 from smar_core.errors import UserError
 from smar_core.evaluation.evaluate import evaluate
+from smar_core.model.pictures import PictureStore
 from smar_core.retrieval.bundle import Bundle
 from smar_core.retrieval.export import export_embeddings
 from smar_core.stage import StageContext
@@ -40,9 +41,10 @@ INDEXED = {"dpsr": ("text",), "dpsr-i": ("image",), "smar-always": ("multimodal"
 
 @dataclass(frozen=True)
 class Trained:
-    """What the stages made of a variant."""
+    """What the stages made of a variant, and the items whose pictures were read until it was exported."""
 
     config: PipelineConfig
+    read: list[int]
     pretrained: Artifact
     finetuned: Artifact
     bundle: Artifact
@@ -60,6 +62,10 @@ def trained(request: pytest.FixtureRequest, prepared, tmp_path_factory: pytest.T
         return StageContext(stage, root / "work" / stage)
 
     items, clicks, synthetic = prepared.items, prepared.clicks, prepared.synthetic
+    read: list[int] = []
+    take = PictureStore.take
+    patch = pytest.MonkeyPatch()
+    patch.setattr(PictureStore, "take", lambda store, rows: read.extend(rows.tolist()) or take(store, rows))
     pretrain(
         items,
         clicks,
@@ -78,10 +84,11 @@ def trained(request: pytest.FixtureRequest, prepared, tmp_path_factory: pytest.T
     finetune(items, clicks, pretrained, gate, root / "finetuned", config.loss, config.finetune, runtime, context("finetune"))
     finetuned = open_artifact(root / "finetuned", "model")
     export_embeddings(items, finetuned, gate, root / "bundle", config.export, runtime, context("export"))
+    patch.undo()
     bundle = open_artifact(root / "bundle", "bundle")
     artifacts = items, clicks, synthetic, pretrained, gate, finetuned, bundle
     evaluate(*artifacts, None, root / "evaluation", config.evaluate, runtime, context("evaluate"))
-    return request.param, Trained(config, pretrained, finetuned, bundle, open_artifact(root / "evaluation", "evaluation"))
+    return request.param, Trained(config, read, pretrained, finetuned, bundle, open_artifact(root / "evaluation", "evaluation"))
 
 
 def test_builds_and_exports_only_what_it_uses(trained: tuple[str, Trained]) -> None:
@@ -93,6 +100,12 @@ def test_builds_and_exports_only_what_it_uses(trained: tuple[str, Trained]) -> N
     assert set(bundle.modalities) == set(towers)
     assert bundle.indexed == INDEXED.get(name, ("text", "multimodal"))
     assert {path.name for path in made.bundle.path.glob("index-*")} == {f"index-{m}.faiss" for m in bundle.indexed}
+
+
+def test_reads_pictures_where_it_has_a_tower_for_them(trained: tuple[str, Trained]) -> None:
+    """DPSR read and copied those of every batch and of the catalogue, and threw them away."""
+    name, made = trained
+    assert bool(made.read) == (name != "dpsr")
 
 
 def test_trains_by_its_losses(trained: tuple[str, Trained]) -> None:
@@ -151,6 +164,12 @@ def test_a_fresh_model_of_each_fusion_differs(prepared) -> None:
 def test_settings_that_name_a_missing_tower_are_refused(variant: str, override: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_config("demo", [override], variant)
+
+
+@pytest.mark.parametrize("override", ["gate.supervision=utility", "gate.side=item", "finetune.hard_negatives=8"])
+def test_what_ranks_by_a_pretrained_model_needs_pretraining(override: str) -> None:
+    with pytest.raises(UserError, match=r"and pretrain\.num_steps is 0, so that what it ranks by is not trained"):
+        load_config("demo", ["pretrain.num_steps=0", override])
 
 
 def test_freezing_a_tower_that_is_not_trained_is_refused() -> None:

@@ -14,7 +14,14 @@ from torch import Tensor
 
 from smar_core.artifact import Artifact, create_artifact, open_artifact
 from smar_core.config import EvaluateConfig, ExportConfig, RuntimeConfig
-from smar_core.evaluation.reliance import BlankPictures, ShuffledPictures, measure_reliance, rank_disturbed, share_of_gain
+from smar_core.evaluation.reliance import (
+    MAX_PICTURES_OF_MEAN,
+    BlankPictures,
+    ShuffledPictures,
+    measure_reliance,
+    rank_disturbed,
+    share_of_gain,
+)
 from smar_core.evaluation.systems import EncodedTest, encode_test, rank_systems
 from smar_core.evaluation.testset import load_click_test
 from smar_core.model.pictures import Pictures, PictureStore
@@ -58,6 +65,19 @@ def test_blank_pictures_have_the_mean_colour_of_those_that_are_there() -> None:
     pixels_NVHWC, has_view_NV = blank.take(np.array([3, 0]))
     assert pixels_NVHWC.shape == (2, 1, 2, 2, 3) and set(pixels_NVHWC.flatten().tolist()) == {2}  # of 1 and 3
     assert has_view_NV.tolist() == [[True], [False]]
+
+
+def test_mean_colour_is_taken_of_few_pictures_at_a_time_and_is_black_of_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All were held at once, in eight bytes a pixel."""
+    taken: list[int] = []
+    take = NumberedPictures.take
+    monkeypatch.setattr(NumberedPictures, "take", lambda self, rows: taken.append(len(rows)) or take(self, rows))
+    has_image = np.full(2 * MAX_PICTURES_OF_MEAN - 1, True)
+    blank = BlankPictures.of_mean_colour(NumberedPictures(has_image))
+    assert sum(taken) == MAX_PICTURES_OF_MEAN and max(taken) <= 256
+    shown = np.arange(0, len(has_image), 2).astype(np.uint8)  # every second item, each of one colour
+    assert blank.colour_C.tolist() == [round(shown.mean())] * 3
+    assert BlankPictures.of_mean_colour(NumberedPictures(np.full(3, False))).colour_C.tolist() == [0, 0, 0]
 
 
 def test_share_of_gain_is_the_loss_over_the_gain() -> None:

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from smar_core.config import LossConfig
-from smar_core.losses.weights import CategoryWeights, LearnedWeights, PairWeights, UncertaintyWeights, build_weights
+from smar_core.losses.weights import (
+    MAX_LOG_WEIGHT,
+    CategoryWeights,
+    LearnedWeights,
+    PairWeights,
+    UncertaintyWeights,
+    build_weights,
+)
 
 START = {"text": 1.0, "image": 2.0, "multimodal": 3.0}
 CATEGORY = torch.tensor([0, 1, 1, 0])
@@ -62,13 +69,26 @@ def test_uncertainty_leaves_out_a_part_that_counts_for_no_pair() -> None:
     assert weights.log_variance_by_pace_K.grad is not None and weights.log_variance_by_pace_K.grad[1] == 0
 
 
+def test_the_weight_of_a_loss_of_nothing_stays_bounded() -> None:
+    """Under a hinge without violations it grew by a share of itself every step."""
+    weights = UncertaintyWeights(START)
+    optimiser = torch.optim.Adam(weights.parameters(), lr=0.1)
+    for _ in range(50):
+        optimiser.zero_grad()
+        total, weight_K = weights(LOSSES * torch.tensor([1.0, 0.0, 1.0]), COUNTS, QUERY, ITEM)
+        total.backward()
+        optimiser.step()
+    assert weight_K[1].item() == pytest.approx(math.exp(MAX_LOG_WEIGHT), rel=1e-5)
+    assert weight_K[0].item() < 10
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_are_finite_without_pictures_and_agree_with_differences(kind: str) -> None:
     """The logit of a part that does not count is -inf; neither it nor 0 * log 0 may leave a NaN."""
     weights = _build(kind).double()
     torch.manual_seed(0)
     for parameter in weights.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
+        torch.nn.init.normal_(parameter, std=0.1)
     losses = LOSSES.double().requires_grad_()
     names, values = zip(*weights.named_parameters(), strict=True)
 

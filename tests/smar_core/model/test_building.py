@@ -102,6 +102,22 @@ def test_image_tower_of_a_two_tower_checkpoint(tmp_path: Path, prepared: Path) -
     assert model.image_tower(pixels, torch.tensor([[True], [True]]))[2].shape == (2, 24)
 
 
+@pytest.mark.parametrize("field", ["query_encoder", "text_encoder", "image_encoder"])
+def test_a_checkpoint_that_does_not_load_is_named_by_its_setting(field: str, tmp_path: Path, prepared: Path) -> None:
+    config = ModelConfig(**SIZES, **{field: str(tmp_path / "nope")})
+    with pytest.raises(UserError, match=rf"model\.{field}='.*nope' is no checkpoint that loads"):
+        build_model(config, prepared, image_width_px=32, image_height_px=32, num_views=1, seed=0)
+
+
+def test_a_checkpoint_without_a_tokenizer_is_named_even_when_it_is_the_second(tmp_path: Path, prepared: Path) -> None:
+    whole, bare = _bert(tmp_path / "whole", "blue"), _bert(tmp_path / "bare", "blue")
+    for path in (tmp_path / "bare").glob("*token*"):
+        path.write_text("[]", encoding="utf-8")
+    config = ModelConfig(**SIZES, query_encoder=whole, text_encoder=bare)
+    with pytest.raises(UserError, match=r"the tokenizer of model\.text_encoder='.*bare' does not load"):
+        build_model(config, prepared, image_width_px=32, image_height_px=32, num_views=1, seed=0)
+
+
 def test_two_vocabularies_are_refused(tmp_path: Path, prepared: Path) -> None:
     config = ModelConfig(**SIZES, query_encoder=_bert(tmp_path / "one", "blue"), text_encoder=_bert(tmp_path / "two", "green"))
     with pytest.raises(UserError, match="different vocabularies"):

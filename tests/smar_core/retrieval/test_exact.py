@@ -62,6 +62,17 @@ def test_excluded_rows_are_not_ranked() -> None:
     assert (found[0, 18:] == NO_ITEM).all() and (found[2] == NO_ITEM).all()
 
 
+def test_hidden_rows_are_ranked_for_no_query() -> None:
+    items = unit_rows(20, 8, 0)
+    hidden_N = np.arange(20) % 3 == 0
+    of_each = [np.array([1], np.int32), np.array([], np.int32)]
+    both = [np.union1d(rows, np.flatnonzero(hidden_N)) for rows in of_each]
+    expected = exact_search(items[:2], items, 5, excluded=both)
+    found = exact_search(items[:2], items, 5, excluded=of_each, hidden_N=hidden_N)
+    assert found.rows_QK.tolist() == expected.rows_QK.tolist()
+    assert (exact_search(items[:2], items, 5, hidden_N=np.full(20, True)).rows_QK == NO_ITEM).all()
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 12), st.integers(1, 14), st.integers(0, 10**6))
 def test_agrees_with_sorting_everything(num_items: int, top_k: int, seed: int) -> None:

@@ -1,8 +1,10 @@
 """The gate's supervisions and sides through the stages: trained, fine-tuned with, exported, searched and evaluated."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -108,7 +110,7 @@ def test_item_side_writes_p_of_every_item(finished_run, tmp_path: Path) -> None:
     assert {item_id for item_id, row in of_item.items() if row["label"] is not None} == trained
     assert len(of_item) == finished_run.items.read_table("items").num_rows
     assert gate.item_probabilities(["z9", "a1"]).tolist() == [of_item["z9"]["probability"], of_item["a1"]["probability"]]
-    with pytest.raises(UserError, match="no P of item 'new'"):
+    with pytest.raises(UserError, match="item 'new' is none of them; train anew with this catalogue"):
         gate.item_probabilities(["a1", "new"])
     share = np.mean([row["probability"] >= gate.threshold for row in of_item.values()])
     assert gate.probabilities(QUERIES, batch_size=2, device=CPU).tolist() == pytest.approx([share] * 3)
@@ -148,3 +150,23 @@ def test_item_side_is_finetuned_and_evaluated(finished_run, tmp_path: Path) -> N
 def test_how_p_is_learned_needs_a_learned_gate(setting: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="mode is always_multimodal"):
         GateConfig.model_validate({"mode": "always_multimodal"} | setting)
+
+
+def test_items_that_the_gate_does_not_know_end_the_export_before_it_encodes(
+    finished_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refresh encoded its whole catalogue first, and was told to train a gate, which a refresh does not do."""
+    gate = train(finished_run, tmp_path, side="item")
+    known = pq.read_table(gate.path / "gate_items.parquet")
+    monkeypatch.setattr(Gate, "load", lambda _path, load=Gate.load: replace(load(gate.path), items=known.slice(1)))
+    monkeypatch.setattr("smar_core.retrieval.export.encode_catalogue", lambda *_, **__: pytest.fail("the catalogue was encoded"))
+    with pytest.raises(UserError, match=r"P of the items that it was trained with alone, .*gate\.side=query"):
+        export(finished_run, gate, tmp_path / "bundle")
+
+
+def test_a_constant_gate_is_the_same_whatever_ran_before(finished_run, tmp_path: Path) -> None:
+    digests = set()
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        digests.add(train(finished_run, tmp_path / str(seed), mode="always_text").digest)
+    assert len(digests) == 1
