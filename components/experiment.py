@@ -7,7 +7,7 @@ from typing import Any
 
 from components.record import STAGE_OUTPUTS, find_origins
 from components.side import SideFiles, begin_trial, end_trial
-from components.stage import ARTIFACT_KINDS, SECONDS
+from components.stage import ARTIFACT_KINDS, HARDWARE, SECONDS
 from components.surroundings import Surroundings
 from components.task import open_task, surroundings_of_task
 from smar_core.artifact import Artifact, create_artifact, open_artifact, write_json
@@ -19,7 +19,6 @@ from smar_core.experiments.diagnosis import gather_diagnosis
 from smar_core.experiments.evidence import (
     Evidence,
     Queries,
-    describe_hardware,
     describe_versions,
     gather_metrics,
     gather_queries,
@@ -88,6 +87,7 @@ def record(
     artifacts: Mapping[str, Any],
     metrics: Mapping[str, Any],
     files: Mapping[str, str],
+    column_map: str,
     code: str,
     output: Path,
     results: str,
@@ -101,6 +101,7 @@ def record(
         artifacts: Kubeflow's artifacts, by a name of ``ARTIFACT_KINDS``.
         metrics: Kubeflow's metrics of each stage.
         files: Digest of each input file, by name; "" where there is none.
+        column_map: JSON of the input's column for each of our fields that is named otherwise.
         code: JSON of the digest of each stage's code.
         output: Place of the artifact of kind ``trial``.
         results: Folder that the evidence is kept in too; "" for none.
@@ -118,10 +119,10 @@ def record(
             split=config.evaluate.split,
             config=values,
             config_digest=digest_json(values),
-            data_digest=data_digest(files),
+            data_digest=data_digest(files, json.loads(column_map)),
             code=json.loads(code),
             versions=describe_versions(),
-            hardware=describe_hardware(config.runtime),
+            hardware=metrics["pretrain"].metadata[HARDWARE],
             seconds={stage: m.metadata[SECONDS] for stage, m in metrics.items() if SECONDS in m.metadata},
             training={
                 stage: gather_training(opened[name].read_json("training.json"))

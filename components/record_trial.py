@@ -33,6 +33,7 @@ def record_trial(
     clicks_digest: str,
     images_digest: str,
     judgments_digest: str,
+    column_map: str,
     code: str,
     results: str,
 ) -> None:
@@ -49,7 +50,7 @@ def record_trial(
         finetuned: The fine-tuned model.
         bundle: What serves queries.
         evaluation: Measures and report.
-        synthetic_metrics: Metrics of generate_synthetic_queries, of which the time it took is kept.
+        synthetic_metrics: Metrics of generate_synthetic_queries, of which the time it took is kept; of pretrain the machine, too.
         pretrain_metrics: Of pretrain.
         gate_metrics: Of train_gate.
         finetune_metrics: Of finetune.
@@ -65,6 +66,7 @@ def record_trial(
         clicks_digest: Digest of the click log's files.
         images_digest: Digest of the pictures' files; "" for none.
         judgments_digest: Digest of the judgments' files; "" without judgments.
+        column_map: JSON of the input's column for each of our fields that is named otherwise.
         code: JSON of the digest of each stage's code; {} where it is not known.
         results: Folder that the evidence is kept in too; "" for none.
     """
@@ -97,6 +99,7 @@ def record_trial(
             "evaluate": evaluate_metrics,
         },
         files={"items": items_digest, "clicks": clicks_digest, "images": images_digest, "judgments": judgments_digest},
+        column_map=column_map,
         code=code,
         output=Path(trial.path),
         results=results,

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
+from components.hardware import describe_hardware
 from components.side import SideFiles, die_with_starter
 from components.surroundings import Surroundings
 from smar_core.artifact import Artifact, open_artifact, write_json
@@ -57,6 +58,7 @@ ARTIFACT_KINDS: Mapping[str, str] = {
 """Kind of every artifact that goes along an edge of a pipeline."""
 
 SECONDS = "seconds"
+HARDWARE = "hardware"
 """Name under which Kubeflow's metrics of a stage hold how long it took: they are cached with its outputs."""
 
 _LOG = logging.getLogger(__name__)
@@ -169,7 +171,7 @@ def open_stage(
         yield stage
         made = {n: _settle(n, artifact, around) for n, artifact in outputs.items()}
         seconds = time.time() - started
-        _tell_kubeflow(metrics, stage.figures | {SECONDS: round(seconds, 3)})
+        _tell_kubeflow(metrics, stage.figures | {SECONDS: round(seconds, 3)}, stage.section(RuntimeConfig))
         result = StageResult(
             name, key, code_digest, parsed, config_digest, parents, made, _finite(stage.figures), started, seconds
         )
@@ -249,8 +251,9 @@ def _finite(figures: Mapping[str, float]) -> dict[str, float]:
     return {name: float(value) for name, value in figures.items() if math.isfinite(value)}
 
 
-def _tell_kubeflow(metrics: Any, figures: Mapping[str, float]) -> None:
-    """Log the figures as Kubeflow metrics, and write the file too: the local cache misses where an output has no file."""
+def _tell_kubeflow(metrics: Any, figures: Mapping[str, float], runtime: RuntimeConfig) -> None:
+    """Log figures and machine as Kubeflow's metadata, and write the file too: the local cache misses where there is none."""
+    metrics.metadata[HARDWARE] = describe_hardware(runtime)
     finite = _finite(figures)
     for name, value in finite.items():
         metrics.log_metric(name, value)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from smar_core.config.platform import has_password_parameter
 from smar_core.errors import UserError
 
 SIDE_DIR = "SMAR_SIDE_DIR"
@@ -141,6 +142,11 @@ def part_credentials(uri: str) -> tuple[str, Mapping[str, str]]:
     >>> part_credentials("https://ada:p%40ss@mlflow.example/x")
     ('https://mlflow.example/x', {'MLFLOW_TRACKING_USERNAME': 'ada', 'MLFLOW_TRACKING_PASSWORD': 'p@ss'})
     """
+    if has_password_parameter(uri):
+        raise UserError(
+            "MLflow's address names a password among its parameters, which would end up in logs and records",
+            f"start an MLflow server before the database and name its address, with user and password in {USER} and {PASSWORD}",
+        )
     scheme, separator, rest = uri.partition("://")
     authority, slash, path = rest.partition("/")
     userinfo, at, host = authority.rpartition("@")

@@ -27,6 +27,7 @@ from smar_core.digest import digest_file, digest_json
 ROOTS = ("components", "smar_core")
 EXEMPT = frozenset(
     {
+        "components.hardware",
         "components.image",
         "components.side",
         "components.surroundings",

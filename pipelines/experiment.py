@@ -184,6 +184,7 @@ def _add_tasks(
             **start,
             **told,
             **digests,
+            column_map=files["column_map"],
             code=code_json,
             results=experiment["results"],
         )

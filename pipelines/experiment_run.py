@@ -72,14 +72,16 @@ def run_experiment(request: ExperimentRequest, console: Console) -> None:
     configs = [plan.configure(trial) for trial in plan.trials]
     folder = Path.cwd()
     results = (request.results or request.out / "results").resolve()
-    for place in (request.out, results):
-        preflight.check_out(place)
+    preflight.check_out(request.out, "experiment.json")
+    preflight.check_out(results)
     preflight.check_runner(request.runner)
     uri = preflight.tracking_uri(configs[0].tracking, folder)
     digests = check_inputs(request.sources, request.judgments)
     for gate in {str(config.gate): config.gate for config in configs}.values():
         check_visual_categories(request.sources, gate)
-    recorded, missing, told = split_recorded(plan, results, data_digest(digests))
+    recorded, missing, told = split_recorded(
+        plan, results, data_digest(digests, request.sources.column_map), use_recorded=request.use_cache
+    )
     check_comparable(*read_recorded(results, [trial.name for trial in recorded]))  # before hours of training, not after
     for line in [*told, f"{len(plan.trials)} trials, {len(recorded)} of them recorded in {results}"]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

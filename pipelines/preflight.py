@@ -12,6 +12,8 @@ from smar_core.data.filesystems import without_file_scheme
 from smar_core.errors import UserError
 
 RUNNERS = ("subprocess", "docker")
+MARKS = {"metrics.json": "a training", "decision.json": "a refresh", "experiment.json": "an experiment"}
+"""A file that only results of one kind have, and which."""
 
 
 def parse_column_map(pairs: list[str]) -> dict[str, str]:
@@ -81,12 +83,19 @@ def check_settings(overrides: Iterable[str]) -> None:
             )
 
 
-def check_out(out: Path) -> None:
+def check_out(out: Path, mark: str | None = None) -> None:
     """See whether results can be left in a folder.
 
+    Args:
+        out: The folder.
+        mark: The one of ``MARKS`` that these results have; None for results that may lie beside any.
+
     Raises:
-        UserError: It is a file, or cannot be made or written.
+        UserError: It is a file, cannot be made or written, or has results of another kind, which would be half replaced.
     """
+    for other, what in MARKS.items():
+        if mark not in (None, other) and (out / other).exists():
+            raise UserError(f"{out} has the results of {what}", "name another folder with --out")
     existing = next(folder for folder in (out.resolve(), *out.resolve().parents) if folder.exists())
     if not existing.is_dir():
         raise UserError(f"{existing} is a file", "name a folder with --out")

@@ -96,7 +96,7 @@ def run_refresh(request: RefreshRequest, console: Console) -> int:
     check_settings(request.overrides)
     config = load_config(request.preset, request.overrides)
     folder = Path.cwd()
-    preflight.check_out(request.out)
+    preflight.check_out(request.out, "decision.json")
     preflight.check_runner(request.runner)
     uri = preflight.tracking_uri(config.tracking, folder)
     digests = check_inputs(request.sources, request.judgments)

@@ -23,6 +23,7 @@ from smar_core.errors import UserError
 
 RUN_FILE = "run.json"
 _PARTIAL = ".partial"
+_RUNS = "run-*.trec"
 
 
 class RunRecord(BaseModel):
@@ -98,6 +99,8 @@ def publish(results: Results, out: Path) -> None:
 def put_in_place(out: Path, fill: Callable[[Path], None]) -> None:
     """Let a function fill a folder beside the results, and then put what is in it in their place.
 
+    Of an earlier run's TREC runs none stays: a system that the new model has not would be measured by its queries.
+
     Args:
         out: The folder of the results; made if need be.
         fill: Writes to the folder that it is given.
@@ -109,7 +112,10 @@ def put_in_place(out: Path, fill: Callable[[Path], None]) -> None:
         out.mkdir(parents=True, exist_ok=True)
         with _partial_folder(out) as partial:
             fill(partial)
-            for piece in sorted(partial.iterdir()):
+            pieces = sorted(partial.iterdir())
+            for stale in {*out.glob(_RUNS)} - {out / piece.name for piece in pieces}:
+                stale.unlink()
+            for piece in pieces:
                 _replace(piece, out / piece.name)
     except OSError as error:
         raise UserError(

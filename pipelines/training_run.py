@@ -60,7 +60,7 @@ def run_training(request: RunRequest, console: Console) -> None:
     preflight.check_settings(request.overrides)
     config = load_config(request.preset, request.overrides, request.variant)
     folder = Path.cwd()
-    preflight.check_out(request.out)
+    preflight.check_out(request.out, "metrics.json")
     preflight.check_runner(request.runner)
     uri = preflight.tracking_uri(config.tracking, folder)
     digests = check_inputs(request.sources, request.judgments)

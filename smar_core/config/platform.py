@@ -1,10 +1,22 @@
 """Sections of where a pipeline runs and who keeps its records."""
 
 from typing import Literal
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from smar_core.config.section import Positive, Section
+
+_PASSWORD_PARAMETERS = frozenset({"password", "passwd", "pwd", "sslpassword"})
+
+
+def has_password_parameter(uri: str) -> bool:
+    """Return whether the query of an address names a password, as those of databases may.
+
+    >>> has_password_parameter("postgresql://db/mlflow?user=ada&password=sesame"), has_password_parameter("sqlite:///mlflow.db")
+    (True, False)
+    """
+    return not _PASSWORD_PARAMETERS.isdisjoint(name.lower() for name in parse_qs(urlsplit(uri).query))
 
 
 class TrackingConfig(Section):
@@ -19,7 +31,7 @@ class TrackingConfig(Section):
     @classmethod
     def _refuse_password(cls, uri: str | None) -> str | None:
         """A setting is written to records and parameters; the message does not repeat it either."""
-        if uri is not None and "@" in uri.partition("://")[2].partition("/")[0]:
+        if uri is not None and ("@" in uri.partition("://")[2].partition("/")[0] or has_password_parameter(uri)):
             raise ValueError(
                 "uri names a user or a password, which would be written down with the settings: leave them out, and set "
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"

@@ -11,7 +11,6 @@ are a date (20250101): as seconds they would lie between 1970 and 1973.
 
 import datetime
 import difflib
-import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -74,6 +73,7 @@ _MICROSECOND = datetime.timedelta(microseconds=1)
 _END = (datetime.datetime(2201, 1, 1, tzinfo=datetime.UTC) - _EPOCH) // _MICROSECOND  # first instant that is too late
 _UNITS_A_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _SMALLEST_DATE, _LARGEST_DATE = 10_000_000, 99_999_999  # whole numbers of eight digits
+_SMALLEST_MINUTE, _LARGEST_MINUTE = 1970_01_01_00_00, 2200_12_31_23_59  # whole numbers of twelve; as milliseconds, 1976
 _LARGEST_SECONDS = 10**11  # the year 5138; as milliseconds, March 1973
 _LARGEST_MILLISECONDS = 10**14
 _LARGEST_MICROSECONDS = 10**17
@@ -272,22 +272,24 @@ def _check_type(field: Field, column: str, kind: pa.DataType | None, file_name: 
 
 
 def _microseconds(number: float) -> int | None:
-    if not math.isfinite(number) or not 0 <= number < _LARGEST_MICROSECONDS:
+    if not 0 <= number < _LARGEST_MICROSECONDS:  # nor what is no number
         return None
     if _SMALLEST_DATE <= number <= _LARGEST_DATE and number == int(number):
-        return _date_microseconds(int(number))
+        return _written_microseconds(int(number), "%Y%m%d")
+    if _SMALLEST_MINUTE <= number <= _LARGEST_MINUTE and number == int(number):
+        return _written_microseconds(int(number), "%Y%m%d%H%M")
     if number < _LARGEST_SECONDS:
         return _if_sensible(round(number * 1_000_000))
     return _if_sensible(round(number * 1000) if number < _LARGEST_MILLISECONDS else round(number))
 
 
-def _date_microseconds(digits: int) -> int | None:
-    """Return the midnight of a date written as YYYYMMDD."""
+def _written_microseconds(digits: int, form: str) -> int | None:
+    """Return the time of a number whose digits are a date, or a date and a time of the day."""
     try:
-        day = datetime.datetime.strptime(str(digits), "%Y%m%d").replace(tzinfo=datetime.UTC)
+        time = datetime.datetime.strptime(str(digits), form).replace(tzinfo=datetime.UTC)
     except ValueError:
         return None
-    return _if_sensible((day - _EPOCH) // _MICROSECOND)
+    return _if_sensible((time - _EPOCH) // _MICROSECOND)
 
 
 def _if_sensible(microseconds: int) -> int | None:

@@ -214,8 +214,18 @@ def _list_local(root: Path, path: str) -> dict[str, str]:
         return {root.name: str(root)}
     if not root.is_dir():
         raise UserError(f"{path} does not exist", "correct the path")
-    names = sorted(f.relative_to(root).as_posix() for f in root.rglob("*") if f.is_file())
+    names = sorted(f.relative_to(root).as_posix() for f in _walk(root) if f.is_file())
     return {name: str(root / name) for name in names if not _is_hidden(name)}
+
+
+def _walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Yield every file below a folder, also behind links to folders, unless one leads back to a folder that it lies in."""
+    inside = above | {folder.resolve()}
+    for path in folder.iterdir():
+        if not path.is_dir():
+            yield path
+        elif path.resolve() not in inside:
+            yield from _walk(path, inside)
 
 
 def _is_hidden(name: str) -> bool:

@@ -5,6 +5,7 @@ too. Only the formats of shops are decoded (no PostScript, no vector graphics), 
 """
 
 import io
+import lzma
 import posixpath
 import struct
 import warnings
@@ -62,7 +63,7 @@ def fetch_picture(reference: str, root: str | None) -> bytes:
     try:
         with open_file(path) as handle:
             return handle.read()
-    except (*FILE_ERRORS, ValueError) as error:
+    except (*FILE_ERRORS, ValueError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise PictureError(f"its file cannot be read ({type(error).__name__})") from None
 
 
@@ -128,6 +129,10 @@ def _frame(image: Image.Image, width_px: int, height_px: int) -> Image.Image:
     side = 2 * max(width_px, height_px)
     image.draft("RGB", (side, side))
     upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):  # to 8 bits; Pillow cuts what is above 255 off
+        upright = upright.point(lambda value: value / 256, "L")
+    elif upright.mode in {"I", "F"}:
+        raise PictureError("its numbers have no known range")
     if upright.mode in {"RGBA", "LA", "PA"} or "transparency" in upright.info:
         layer = upright.convert("RGBA")
         upright = Image.new("RGBA", layer.size, (*_WHITE, 255))

@@ -69,6 +69,10 @@ class Substring:
     num_redraws: int
 
 
+MAX_ANSWERS = 200_000
+"""Answers that a ``WordIndex`` remembers before it forgets all: some 100 MB."""
+
+
 class WordIndex:
     """Inverted index of the catalogue: which items hold a word.
 
@@ -97,6 +101,8 @@ class WordIndex:
         """Tell whether more than ``limit`` items hold all the words; stops as soon as it is known."""
         answer = self._answers.get((words, limit))
         if answer is None:
+            if len(self._answers) >= MAX_ANSWERS:
+                self._answers.clear()
             answer = self._answers[words, limit] = self._count_beyond(words, limit)
         return answer
 

@@ -8,9 +8,7 @@ and other measures' values by query, which are artifacts.
 """
 
 import importlib.metadata
-import os
 import platform
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ from numpy.typing import NDArray
 
 from smar_core import __version__
 from smar_core.artifact import Artifact
-from smar_core.config import RuntimeConfig
 from smar_core.digest import digest_json
 from smar_core.errors import UserError
 from smar_core.experiments.diagnosis import Diagnosis
@@ -159,17 +156,6 @@ def gather_training(summary: Mapping[str, Any]) -> dict[str, Any]:
     return figures
 
 
-def describe_hardware(runtime: RuntimeConfig) -> str:
-    """Return the machine in words: processor, cores that may be used, threads, accelerator."""
-    processor = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = re.findall(r"model name\s*:\s*(.+)", info.read_text(encoding="utf-8"))
-        processor = names[0] if names else processor
-    words = f"{processor}, {len(os.sched_getaffinity(0))} cores, {runtime.num_threads} threads"
-    return f"{words}, {_accelerator()}" if runtime.device != "cpu" and _accelerator() else words
-
-
 def describe_versions() -> dict[str, str]:
     """Return the versions of this program, Python and the libraries that compute."""
     libraries = {name: importlib.metadata.version(name) for name in _LIBRARIES}
@@ -231,9 +217,3 @@ def _values_table(evaluation: Artifact) -> dict[str, float]:
     for column, word in (("system", SYSTEM), ("source", "clicks"), ("measure", MEASURE)):
         table = table.filter(pc.equal(table[column], word))
     return dict(sorted(zip(table["query_id"].to_pylist(), table["value"].to_pylist(), strict=True)))
-
-
-def _accelerator() -> str:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""

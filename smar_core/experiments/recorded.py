@@ -22,13 +22,16 @@ def read_recorded(folder: Path, names: Iterable[str]) -> tuple[list[Evidence], d
     return evidences, {digest: read_queries(folder, digest) for digest in {e.queries: None for e in evidences}}
 
 
-def split_recorded(plan: Plan, folder: Path, data: str) -> tuple[list[Trial], list[Trial], list[str]]:
+def split_recorded(
+    plan: Plan, folder: Path, data: str, *, use_recorded: bool = True
+) -> tuple[list[Trial], list[Trial], list[str]]:
     """Say which trials of a plan are recorded in a folder and which are to be run.
 
     Args:
         plan: The experiment.
         folder: Folder of the results.
         data: ``data_digest`` of now.
+        use_recorded: Whether a trial that is recorded need not run.
 
     Returns:
         The recorded trials, those to run, and a sentence for each whose file does not fit any more.
@@ -51,7 +54,7 @@ def split_recorded(plan: Plan, folder: Path, data: str) -> tuple[list[Trial], li
         changed += ["data"] if evidence.data_digest != data else []
         if changed:
             told.append(f"{trial.name}: recorded with other {', '.join(changed)}; it is run again and replaced")
-        (missing if changed else recorded).append(trial)
+        (missing if changed or not use_recorded else recorded).append(trial)
     return recorded, missing, told
 
 

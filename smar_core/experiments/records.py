@@ -1,6 +1,7 @@
 """What experiments keep in JSON files: validated on reading, written whole or not at all."""
 
 import json
+import uuid
 from pathlib import Path
 from typing import Self
 
@@ -30,7 +31,7 @@ class Record(BaseModel):
             f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(',', ': '))}"
             for key, value in self.model_dump(mode="json").items()
         )
-        temporary = path.with_name(path.name + ".tmp")
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")  # of its own: trials that run at once share a folder
         temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
         temporary.replace(path)
 

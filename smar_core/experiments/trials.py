@@ -138,6 +138,13 @@ def changed_keys(then: Values, config: PipelineConfig) -> list[str]:
     ]
 
 
-def data_digest(files: Mapping[str, str]) -> str:
-    """Return the digest of the data, given those of its files by name; judgments do not count: nothing is trained on them."""
-    return digest_json({name: files.get(name, "") for name in ("items", "clicks", "images")})
+def data_digest(files: Mapping[str, str], column_map: Mapping[str, str]) -> str:
+    """Return the digest of the data; judgments do not count: nothing is trained on them.
+
+    Args:
+        files: Digests of the input files, by name.
+        column_map: Column by ``field`` or ``source.field``: the same files read otherwise are other data.
+    """
+    known = {name: files.get(name, "") for name in ("items", "clicks", "images")}
+    read_as = {field: column for field, column in column_map.items() if not field.startswith("judgments.")}
+    return digest_json({**known, "column_map": read_as} if read_as else known)

@@ -27,6 +27,10 @@ def test_a_databases_password_is_refused_and_not_repeated() -> None:
     with pytest.raises(UserError, match=f"at db.example holds a password.*{PASSWORD}") as raised:
         part_credentials("postgresql://ada:secret@db.example/mlflow")
     assert "secret" not in str(raised.value)
+    for parameter in ("password", "sslPassword"):
+        with pytest.raises(UserError, match="names a password among its parameters") as raised:
+            part_credentials(f"postgresql://db.example/mlflow?user=ada&{parameter}=secret")
+        assert "secret" not in str(raised.value)
 
 
 def test_surroundings_survive_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -221,7 +221,7 @@ def test_evidence_that_cannot_be_compared_is_refused_before_anything_is_trained(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     sources = Sources(str(tiny_shop / "items.parquet"), str(tiny_shop / "clicks.parquet"))
-    digest = data_digest(check_inputs(sources, None))
+    digest = data_digest(check_inputs(sources, None), {})
     plan = plan_ablation("demo", SETTINGS, ["smar", "dpsr", "smar-nc"], [0])
     other = QUERIES.model_copy(update={"slices": {**QUERIES.slices, "fashion": (0,)}})
     for trial, queries in zip(plan.trials, (QUERIES, other), strict=False):

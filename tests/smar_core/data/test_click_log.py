@@ -127,6 +127,11 @@ def test_the_last_tenth_is_for_testing() -> None:
     assert split.assign(np.array([1000, 1799, 1800, 1899, 1900, 2000])).tolist() == [0, 0, 1, 1, 2, 2]
 
 
+def test_each_share_is_that_of_its_own_days() -> None:
+    split = TimeSplit.of(0, 100, PrepareConfig(test_share=0.2, validation_share=0.1))
+    assert (split.validation_start, split.test_start) == (70, 80)
+
+
 def test_clicks_are_counted_by_split_query_and_item() -> None:
     clicks = pa.table({"time": [0, 1, 85, 95, 95], "query": ["q", "q", "q", "q", "r"], "item_id": ["a", "a", "a", "a", "a"]})
     counts = count_clicks(clicks, TimeSplit.of(0, 100, PrepareConfig()))
@@ -177,8 +182,9 @@ def test_times_with_a_zone_are_compared_as_moments() -> None:
     zone = datetime.timezone(datetime.timedelta(hours=9))
     when = datetime.datetime(2026, 1, 1, 9, tzinfo=zone)
     rows = batch(query=["q", "q"], timestamp=[when.isoformat(), "2026-01-01T00:00:00Z"])
-    usable, _, _ = parse_events(rows, "log", 0, ITEM_IDS)
-    assert len(set(usable["time"].to_pylist())) == 1
+    usable, rejects, _ = parse_events(rows, "log", 0, ITEM_IDS)
+    assert usable["time"].to_pylist() == [int(when.timestamp()) * 1_000_000] * 2
+    assert not rejects
 
 
 def test_the_widest_span_of_nothing_is_none() -> None:

@@ -184,3 +184,17 @@ def test_eight_digits_are_a_date() -> None:
     for values in (["20250101"], [20250101], [20250101.0]):
         assert time_values(pa.array(values)).to_pylist() == [midnight]
     assert parse_time("20251301") is None
+
+
+def test_twelve_digits_are_a_date_and_a_minute() -> None:
+    """As milliseconds they were all of 1976, and the log was cut there."""
+    noon = int(datetime.datetime(2025, 1, 1, 12, 5, tzinfo=datetime.UTC).timestamp()) * 1_000_000
+    for values in (["202501011205"], [202501011205], [202501011205.0]):
+        assert time_values(pa.array(values)).to_pylist() == [noon]
+    assert parse_time("202501012505") is None
+
+
+@pytest.mark.parametrize("text", ["9" * 400, "nan", "inf", "-1"])
+def test_a_number_without_end_is_no_time(text: str) -> None:
+    """Of some hundred digits it ended the stage."""
+    assert parse_time(text) is None

@@ -1,5 +1,7 @@
+import bz2
 import gzip
 import json
+import lzma
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,10 +50,15 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, name: str, write: Call
 
 
 @pytest.mark.parametrize(("name", "write"), [("a.csv", write_csv), ("a.jsonl", write_jsonl)])
-def test_packed_text_is_unpacked(tmp_path: Path, name: str, write: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize(("ending", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
+def test_packed_text_is_unpacked(
+    tmp_path: Path, name: str, write: Callable[[Path], None], ending: str, pack: Callable[[bytes], bytes]
+) -> None:
     write(tmp_path / name)
-    (tmp_path / f"{name}.gz").write_bytes(gzip.compress((tmp_path / name).read_bytes()))
-    assert read_all(str(tmp_path / f"{name}.gz"))[1] == ROWS
+    packed = tmp_path / f"{name}.{ending}"
+    packed.write_bytes(pack((tmp_path / name).read_bytes()))
+    (tmp_path / name).unlink()
+    assert read_all(str(packed))[1] == ROWS
 
 
 def test_a_parquet_file_of_any_name_is_known_by_its_first_bytes(tmp_path: Path) -> None:
@@ -201,6 +208,17 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
         find_data_files(str(tmp_path))
     with pytest.raises(UserError, match="cannot be listed"):
         list_files("nosuchscheme://bucket/items.parquet")
+
+
+def test_files_behind_a_link_to_a_folder_are_there_and_a_circle_ends(tmp_path: Path) -> None:
+    """They were left out of catalogues and digests without a word."""
+    for place in ("shop", "elsewhere"):
+        (tmp_path / place).mkdir()
+    write_csv(tmp_path / "shop" / "a.csv")
+    write_csv(tmp_path / "elsewhere" / "b.csv")
+    (tmp_path / "shop" / "part2").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "shop")
+    assert list(list_files(str(tmp_path / "shop"))) == ["a.csv", "part2/b.csv"]
 
 
 def test_the_digest_is_of_names_and_bytes(tmp_path: Path) -> None:

@@ -39,6 +39,16 @@ def test_every_mode_becomes_rgb(mode: str) -> None:
     assert pixels(encode(Image.new("RGB", (8, 8), "white").convert(mode), kind), 8, 8).min() >= 254
 
 
+def test_sixteen_bits_become_eight() -> None:
+    """All above 255 was cut off, so that nearly every such picture was white."""
+    ramp = Image.fromarray(np.linspace(0, 65535, 64).reshape(8, 8).astype(np.uint16))
+    assert ramp.mode == "I;16"
+    framed = pixels(encode(ramp), 8, 8)[..., 0]
+    assert np.abs(framed.ravel() - np.linspace(0, 255, 64)).max() <= 2
+    with pytest.raises(PictureError, match="no known range"):
+        letterbox(encode(Image.new("F", (8, 8)), "TIFF"), 8, 8)
+
+
 def test_transparency_becomes_white() -> None:
     image = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
     image.paste((0, 255, 0, 255), (0, 0, 4, 2))

@@ -77,6 +77,15 @@ def test_index_against_counting(texts: list[list[str]], words: set[str], limit: 
     assert index.num_items == len(texts)
 
 
+def test_no_more_answers_than_fit_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smar_core.data.substrings.MAX_ANSWERS", 3)
+    index = index_of(ItemWords("1", ("a", "b"), 2, 0), ItemWords("2", ("a",), 1, 0))
+    for _ in range(2):
+        answers = {limit: index.fits_more_than(frozenset("a"), limit) for limit in range(8)}
+        assert answers == {limit: limit < 2 for limit in range(8)}
+        assert len(index._answers) <= 3
+
+
 @given(st.integers(0, 500), st.sets(st.text(min_size=1), max_size=40), st.integers(0, 3))
 def test_a_total_is_spread_evenly(total: int, item_ids: set[str], seed: int) -> None:
     allocation = Allocation.spread(total, sorted(item_ids), seed)

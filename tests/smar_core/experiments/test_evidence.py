@@ -8,10 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from smar_core.artifact import create_artifact, open_artifact
-from smar_core.config import load_config
 from smar_core.errors import UserError
 from smar_core.experiments.evidence import (
-    describe_hardware,
     describe_versions,
     evidence_file,
     gather_queries,
@@ -82,6 +80,5 @@ def test_values_and_slices_of_an_evaluation_follow_the_ids(tmp_path: Path) -> No
     assert gather_values(evaluation) == (1.0, 0.333333)
 
 
-def test_machine_and_versions_are_told_in_words() -> None:
-    assert "3 threads" in describe_hardware(load_config("demo", ["runtime.num_threads=3", "runtime.device=cpu"]).runtime)
+def test_versions_are_told() -> None:
     assert describe_versions()["torch"].startswith("2.")

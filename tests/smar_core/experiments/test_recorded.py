@@ -33,6 +33,7 @@ def test_recorded_trials_are_not_run_again(tmp_path: Path, plan: Plan) -> None:
     assert split_recorded(plan, tmp_path, "data") == ([], [SMAR, DPSR], [])
     write_evidence(tmp_path, make_evidence(DPSR, VALUES), QUERIES)
     assert split_recorded(plan, tmp_path, "data") == ([DPSR], [SMAR], [])
+    assert split_recorded(plan, tmp_path, "data", use_recorded=False) == ([], [SMAR, DPSR], [])
 
 
 def test_trial_of_other_data_or_settings_is_run_again_and_it_is_said(tmp_path: Path, plan: Plan) -> None:

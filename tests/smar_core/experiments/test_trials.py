@@ -48,8 +48,17 @@ def test_setting_that_is_newer_than_a_file_counts_only_when_it_is_used() -> None
 
 
 def test_data_are_catalogue_log_and_pictures() -> None:
-    assert data_digest({"items": "a", "clicks": "b", "judgments": "c"}) == data_digest({"items": "a", "clicks": "b"})
-    assert data_digest({"items": "a", "clicks": "b"}) != data_digest({"items": "a", "clicks": "b", "images": "c"})
+    files = {"items": "a", "clicks": "b"}
+    known = data_digest(files, {})
+    assert data_digest({**files, "judgments": "c"}, {"judgments.grade": "label"}) == known
+    assert data_digest({**files, "images": "c"}, {}) != known
+
+
+def test_the_same_files_read_by_other_columns_are_other_data() -> None:
+    """Trials of two column maps were added up as if of one catalogue."""
+    maps: list[dict[str, str]] = [{}, {"title": "short"}, {"title": "long"}, {"title": "long", "clicks.item_id": "sku"}]
+    assert len({data_digest({"items": "a", "clicks": "b"}, column_map) for column_map in maps}) == 4
+    assert data_digest({}, {"title": "a", "brand": "b"}) == data_digest({}, {"brand": "b", "title": "a"})
 
 
 def test_tables_begin_with_the_baseline_then_go_as_the_paper_does() -> None:

@@ -480,6 +480,19 @@ def test_a_slice_without_a_value_shows_a_dash() -> None:
     assert "<td>\N{EN DASH}</td>" in page
 
 
+def test_without_a_synthetic_query_nothing_is_said_of_its_words() -> None:
+    """``synthetic.ratio=0`` trained for hours, and its evaluation ended here."""
+    data = made_up_report()
+    assert data.drift is not None and "Jensen-Shannon" in render_report(data)
+    none = data.drift | {
+        "num_synthetic": 0,
+        "token_jensen_shannon": None,
+        "out_of_vocabulary_share": {"true": 0.004, "synthetic": None},
+    }
+    page = render_report(dataclasses.replace(data, drift=none))
+    assert "0 synthetic queries of" in page and "Jensen-Shannon" not in page
+
+
 def test_splits_are_shown_in_order_of_time() -> None:
     """Stored JSON has its keys in alphabetical order."""
     data = made_up_report()
