@@ -57,9 +57,8 @@ ARTIFACT_KINDS: Mapping[str, str] = {
 }
 """Kind of every artifact that goes along an edge of a pipeline."""
 
-SECONDS = "seconds"
-HARDWARE = "hardware"
-"""Name under which Kubeflow's metrics of a stage hold how long it took: they are cached with its outputs."""
+SECONDS, HARDWARE = "seconds", "hardware"
+"""Names under which Kubeflow's metrics of a stage hold how long it took and on what: they are cached with its outputs."""
 
 _LOG = logging.getLogger(__name__)
 _CHATTY = ("alembic", "apache_beam", "mlflow", "urllib3")

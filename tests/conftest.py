@@ -7,6 +7,7 @@ that is not in the catalogue.
 
 import datetime
 import io
+import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from smar_core.data.prepare import prepare_data
 from smar_core.data.sources import PrepareOutputs, Sources
 from smar_core.data.synthetic import generate_synthetic_queries
 from smar_core.stage import StageContext
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # figures are compared to the last bit; the processes that tests start have it, too
 
 COLOURS = {"red": (200, 30, 30), "blue": (30, 60, 200), "green": (30, 150, 60), "black": (20, 20, 20), "yellow": (230, 200, 40)}
 KINDS = {

@@ -1,7 +1,5 @@
 """Shares of a profile: every operation is in one group, and what is none of torch's is Python's."""
 
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -12,19 +10,16 @@ from benchmarks.profiling import Watch, shares_of
 
 
 def test_shares_add_up_and_name_where_time_went() -> None:
-    """A large product beside an idle wait: both are found, in their groups."""
+    """Of four times as long as torch was at work, a quarter is its own, most of that for a large product."""
     weight = torch.randn(400, 400)
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
-        started = time.perf_counter()
         for _ in range(20):
             weight @ weight
-        working = time.perf_counter() - started
-        time.sleep(working)
-        seconds = time.perf_counter() - started
-    shares = shares_of(list(profiler.events()), seconds)
+    events = list(profiler.events())
+    shares = shares_of(events, 4 * sum(event.self_cpu_time_total for event in events) / 1e6)
     assert sum(shares.values()) == pytest.approx(1.0)
-    assert 0.2 < shares["matrix_products"] < 0.6
-    assert shares["python"] > 0.3
+    assert shares["python"] == pytest.approx(0.75)
+    assert 0.125 < shares["matrix_products"] < 0.25
     assert shares["attention"] == shares["embedding_backward"] == shares["optimiser"] == 0.0
 
 

@@ -1,6 +1,7 @@
 """Components as plain functions on real Kubeflow artifacts."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from kfp import dsl
 
 from components.generate_synthetic_queries import generate_synthetic_queries
+from components.hardware import describe_hardware
 from components.prepare_data import prepare_data
 from components.side import read_state
 from components.surroundings import Surroundings
@@ -74,7 +76,7 @@ def test_prepare_data_writes_four_artifacts_known_by_digest_alone(
         assert outputs[name].metadata == {"digest": artifact.digest, "kind": name}
         assert artifact.parents == {"items_file": "a", "clicks_file": "b"}
     figures = json.loads(Path(outputs["metrics"].path).read_text())
-    assert outputs["metrics"].metadata == figures
+    assert outputs["metrics"].metadata == figures | {"hardware": describe_hardware(tiny_config.runtime)}
     assert figures
 
 
@@ -100,11 +102,26 @@ def test_with_a_store_equal_content_gets_an_equal_place(prepared: Any, tmp_path:
     assert list((tmp_path / "store" / "work").iterdir()) == []
 
 
-def test_altered_input_is_refused(prepared: Any, tmp_path: Path) -> None:
-    broken = dsl.Dataset(uri=str(tmp_path / "nothing"))
+def test_missing_input_is_refused(prepared: Any, tmp_path: Path) -> None:
+    missing = dsl.Dataset(uri=str(tmp_path / "nothing"))
     with pytest.raises(ArtifactError, match="not a complete artifact"):
-        generate_synthetic_queries.python_func(**made(tmp_path, "synthetic"), **synthetic_arguments(prepared, items=broken))
+        generate_synthetic_queries.python_func(**made(tmp_path, "synthetic"), **synthetic_arguments(prepared, items=missing))
     assert not (tmp_path / "synthetic").exists()
+
+
+def test_altered_input_is_refused(prepared: Any, tmp_path: Path) -> None:
+    shutil.copytree(prepared.items.path, tmp_path / "items")
+    flip_byte(tmp_path / "items" / "statistics.json")
+    altered = dsl.Dataset(uri=str(tmp_path / "items"))
+    with pytest.raises(ArtifactError, match=r"the content of statistics\.json changed"):
+        generate_synthetic_queries.python_func(**made(tmp_path, "synthetic"), **synthetic_arguments(prepared, items=altered))
+    assert not (tmp_path / "synthetic").exists()
+
+
+def flip_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Which alias is moved by whom: a training moves ``newest``, a refresh ``champion``, and that only from where it was."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from kfp import dsl
 from mlflow import MlflowClient
 
 from components.promote import promote
+from components.refresh import FETCHED, Versions, fetch_models, find_versions
 from components.surroundings import Surroundings
 from components.tracking import CHAMPION, NEWEST, ModelRegistry
 from components.tracking.registry import PARTS
@@ -29,7 +31,7 @@ def client(uri: str, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     around = Surroundings(tracking_uri=uri, experiment="registry", pipeline_run_id="refresh")
     for name, value in around.as_environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("components.refresh.ARTIFACT_KINDS", dict.fromkeys(PARTS, "tokenizer"))
+    monkeypatch.setattr("components.refresh.ARTIFACT_KINDS", dict.fromkeys((*PARTS, *FETCHED), "tokenizer"))
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     if client.search_registered_models():
         client.delete_registered_model(MODEL)
@@ -49,6 +51,38 @@ def make_artifacts(folder: Path) -> dict[str, Artifact]:
             write_json(made / "tokenizer.json", {"words": [part, folder.name]})
         artifacts[part] = open_artifact(folder / part, "tokenizer")
     return artifacts
+
+
+@pytest.fixture
+def whole(client: MlflowClient) -> None:
+    """The first two versions say which artifacts they hold, as a training leaves them."""
+    for version in "12":
+        client.set_model_version_tag(MODEL, version, "smar.parts", ",".join(PARTS))
+        for part in PARTS:
+            client.set_model_version_tag(MODEL, version, f"smar.artifact.{part}", f"{part} of {version}")
+
+
+@pytest.mark.usefixtures("whole")
+@pytest.mark.parametrize(("alias", "version"), [("newest", "2"), ("champion", "1")])
+def test_the_model_that_is_asked_for_is_compared_with_the_champion(alias: str, version: str) -> None:
+    assert find_versions(alias, "{}") == Versions(
+        model_name=MODEL,
+        model_version=version,
+        finetuned_digest=f"finetuned of {version}",
+        gate_digest=f"gate of {version}",
+        champion_version="1",
+        champion_digest="bundle of 1",
+        has_champion="yes",
+    )
+
+
+@pytest.mark.usefixtures("whole")
+@pytest.mark.parametrize("alias", ["newest", "champion"])
+def test_without_a_champion_the_newest_model_is_compared_with_its_own_bundle(client: MlflowClient, alias: str) -> None:
+    client.delete_registered_model_alias(MODEL, CHAMPION)
+    found = find_versions(alias, "{}")
+    assert (found.model_version, found.champion_version, found.champion_digest) == ("2", "2", "bundle of 2")
+    assert found.has_champion == "no"
 
 
 @pytest.fixture
@@ -140,3 +174,21 @@ def test_a_registration_that_fails_ends_no_run(
     with as_on_a_cluster(uri, "away"), pytest.raises(OSError, match="away"):
         ModelRegistry(client, uri, MODEL).register(make_artifacts(tmp_path / "away"), run_id, {}, NEWEST)
     assert client.get_run(run_id).info.status == "RUNNING"
+
+
+@pytest.mark.parametrize("part", ["finetuned", "gate", "bundle"])
+def test_what_is_not_what_the_registry_says_is_refused(
+    part: str, client: MlflowClient, refreshed: Mapping[str, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its content, that is: the other artifact is as whole as the right one."""
+    other = make_artifacts(tmp_path / "other")
+
+    def fetch(_self: ModelRegistry, _version: str, wanted: str, place: Path) -> None:
+        shutil.copytree((other if wanted == part else refreshed)[wanted].path, place)
+
+    monkeypatch.setattr(ModelRegistry, "fetch", fetch)
+    versions = dict.fromkeys(FETCHED, "3")
+    digests = {artifact: refreshed[held].digest for artifact, held in FETCHED.items()}
+    places = {artifact: tmp_path / "fetched" / artifact for artifact in FETCHED}
+    with pytest.raises(UserError, match=f"the {part} of version 3 of smar is not what the registry says of it"):
+        fetch_models(MODEL, versions, digests, places)

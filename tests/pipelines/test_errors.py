@@ -15,6 +15,7 @@ from pipelines.cli import invoke
 from smar_core.config import GateConfig
 from smar_core.data.sources import Sources
 from smar_core.data.visual import check_visual_categories
+from smar_core.errors import EXIT_OUR_FAULT
 from tests.pipelines.shop_runs import SETTINGS, Shop
 
 Spoil = Callable[[Path], None]
@@ -139,6 +140,7 @@ def test_folder_without_data(here: Path, data: Path, capsys: pytest.CaptureFixtu
         (["--set", "pretrain.num_steps=-3"], "pretrain.num_steps"),
         (["--set", "pretrain.num_steps"], "section.key=value"),
         (["--preset", "huge"], "huge"),
+        (["--variant", "smar-ncc"], "smar-nc"),
         (["--map", "title"], "--map"),
         (["--map", "title=name"], "name"),
         (["--runner", "cloud"], "cloud"),
@@ -151,6 +153,20 @@ def test_wrong_call(more: list[str], names: str, data: Path, here: Path, capsys:
     code = invoke(run_arguments(data, *more))
     expect_mistake(code, capsys.readouterr().err, names)
     assert not (here / "out").exists()
+
+
+def test_a_fault_of_ours_is_one_line_and_a_file(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("of ours")
+
+    monkeypatch.setattr("pipelines.fetching.fetch_bundle", fail)
+    assert invoke(["fetch", "out"]) == EXIT_OUR_FAULT
+    (line,) = capsys.readouterr().err.splitlines()
+    (log,) = (here / ".smar").glob("crash-*.txt")
+    assert "KeyError: 'of ours'" in line and str(log) in line and "Traceback" not in line
+    assert log.read_text().startswith("Traceback") and 'raise KeyError("of ours")' in log.read_text()
 
 
 def test_out_that_is_a_file(data: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:

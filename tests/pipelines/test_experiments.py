@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,20 @@ def started_stages(run: Path) -> dict[str, set[str]]:
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class AblatedShop(Shop):
+    """A shop with the state folders of its two ablations.
+
+    Attributes:
+        interrupted, resumed: Of the one that was interrupted, and of the same one started again.
+    """
+
+    interrupted: Path
+    resumed: Path
+
+
 @pytest.fixture(scope="module")
-def ablated(finished: Shop) -> Shop:
+def ablated(finished: Shop) -> AblatedShop:
     """The shop of a finished ``smar run``, after an ablation that was interrupted in its second trial and started again."""
     known = finished.runs()
     process = finished.start(arguments(finished, "ablate", "ablation", "--variants", "smar,dpsr"))
@@ -58,20 +71,22 @@ def ablated(finished: Shop) -> Shop:
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
+    interrupted = finished.runs()[-1]
     assert sorted(p.name for p in (finished.folder / "ablation/results").glob("*-0.json")) == ["smar-0.json"]
     done = finished.smar(*arguments(finished, "ablate", "ablation", "--variants", "smar,dpsr"))
     assert done.returncode == 0, done.stderr + finished.latest_log()
     assert "2 trials, 1 of them recorded" in done.stdout
-    return finished
+    folders = {"interrupted": interrupted, "resumed": finished.runs()[-1]}
+    return AblatedShop(finished.folder, finished.data, finished.environment, **folders)
 
 
-def test_started_again_it_runs_the_missing_trial_alone(ablated: Shop) -> None:
+def test_started_again_it_runs_the_missing_trial_alone(ablated: AblatedShop) -> None:
     """The first trial equals the ``smar run`` before, whose stages it shares; the second goes on where it was."""
-    first, second = ablated.runs()[-2:]
-    assert started_stages(first)["smar-0"] <= {"evaluate", "record_trial"}  # evaluate: the run had judgments
-    assert "smar-0" not in started_stages(second)
-    assert {"pretrain", "train_gate", "finetune", "export_embeddings", "evaluate"} <= started_stages(second)["dpsr-0"]
-    assert "prepare_data" not in started_stages(second)[""]
+    first, second = started_stages(ablated.interrupted), started_stages(ablated.resumed)
+    assert first["smar-0"] <= {"evaluate", "record_trial"}  # evaluate: the run had judgments
+    assert "smar-0" not in second
+    assert {"pretrain", "train_gate", "finetune", "export_embeddings", "evaluate"} <= second["dpsr-0"]
+    assert "prepare_data" not in second[""]
 
 
 def test_evidence_says_what_made_the_figures(ablated: Shop) -> None:
@@ -101,7 +116,7 @@ def test_out_holds_page_table_and_figures(ablated: Shop) -> None:
     assert experiment["num_codes"] == 1
 
 
-def test_mlflow_shows_a_run_a_trial_with_its_stages_below(ablated: Shop) -> None:
+def test_mlflow_shows_a_run_a_trial_with_its_stages_below(ablated: AblatedShop) -> None:
     client = MlflowClient(tracking_uri=f"sqlite:///{ablated.folder}/mlflow.db")
     experiment = client.get_experiment_by_name("smar").experiment_id
 
@@ -110,7 +125,7 @@ def test_mlflow_shows_a_run_a_trial_with_its_stages_below(ablated: Shop) -> None
         return {run.data.tags.get("smar.trial") or run.data.tags["smar.stage"]: run for run in runs}
 
     (parent,) = client.search_runs(
-        [experiment], f"tags.`kfp.pipeline_run_id` = '{ablated.runs()[-1].name}' and params.experiment != ''"
+        [experiment], f"tags.`kfp.pipeline_run_id` = '{ablated.resumed.name}' and params.experiment != ''"
     )
     trials = below(parent.info.run_id)
     assert set(trials) == {"smar-0", "dpsr-0", "prepare_data"}

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -139,26 +139,45 @@ def test_a_catalogue_that_is_no_worse_takes_the_champions_place(
     assert str(newest.version) == shop.read("first", "run.json")["mlflow"]["model_version"], "only a training moves it"
 
 
-def test_a_spoilt_catalogue_keeps_the_champion_and_the_exit_code_says_so(
-    shop: Shop, client: MlflowClient, promoted: dict[str, Any]
-) -> None:
-    versions = {alias: str(client.get_model_version_by_alias("smar", alias).version) for alias in ("champion", "newest")}
+@dataclass(frozen=True)
+class Spoilt:
+    """A refresh with a spoilt catalogue, and where the aliases pointed before and after it."""
+
+    done: "CompletedProcess[str]"
+    run: dict[str, Any]
+    before: dict[str, str]
+    after: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def spoilt(shop: Shop, client: MlflowClient, promoted: dict[str, Any]) -> Spoilt:
+    before = versions_of(client)
     done = refresh(shop, "spoilt", shift)
     assert done.returncode == EXIT_NOT_PROMOTED, done.stderr + shop.latest_log()
-    assert not done.stderr
-    assert "significant" in done.stdout
-    run = shop.read("spoilt", "run.json")
-    assert run["verdict"] == "keep"
-    assert run["mlflow"]["champion_version"] == versions["champion"]
-    assert {alias: str(client.get_model_version_by_alias("smar", alias).version) for alias in versions} == versions
-    assert client.get_run(run["mlflow"]["run_id"]).info.status == "FINISHED"
+    return Spoilt(done, shop.read("spoilt", "run.json"), before, versions_of(client))
 
 
-def test_the_same_refresh_again_works_nothing_out_anew(shop: Shop, client: MlflowClient, promoted: dict[str, Any]) -> None:
+def versions_of(client: MlflowClient) -> dict[str, str]:
+    return {alias: str(client.get_model_version_by_alias("smar", alias).version) for alias in ("champion", "newest")}
+
+
+def test_a_spoilt_catalogue_keeps_the_champion_and_the_exit_code_says_so(client: MlflowClient, spoilt: Spoilt) -> None:
+    assert spoilt.done.returncode == 3
+    assert not spoilt.done.stderr
+    assert "significant" in spoilt.done.stdout
+    assert spoilt.run["verdict"] == "keep"
+    assert spoilt.run["mlflow"]["champion_version"] == spoilt.before["champion"]
+    assert spoilt.after == spoilt.before
+    assert client.get_run(spoilt.run["mlflow"]["run_id"]).info.status == "FINISHED"
+
+
+def test_the_same_refresh_again_works_nothing_out_anew(shop: Shop, client: MlflowClient, spoilt: Spoilt) -> None:
     """Only what asks the registry runs, though its answer comes from a task that is never cached."""
-    refresh(shop, "spoilt again", shift)
+    done = refresh(shop, "spoilt again", shift)
+    assert done.returncode == EXIT_NOT_PROMOTED, done.stderr + shop.latest_log()
     run = shop.read("spoilt again", "run.json")
     assert run["verdict"] == "keep"
+    assert run["mlflow"]["champion_version"] == spoilt.run["mlflow"]["champion_version"]
     assert {stage["status"] for stage in run["stages"].values()} == {"cached"}
     parent = run["mlflow"]["run_id"]
     experiment = client.get_run(parent).info.experiment_id
@@ -170,14 +189,11 @@ def test_the_same_refresh_again_works_nothing_out_anew(shop: Shop, client: Mlflo
     assert len(nested) == len(run["stages"])
 
 
-def test_refreshes_that_went_well_on_a_cluster_end_so(
-    shop: Shop, client: MlflowClient, promoted: dict[str, Any], tmp_path: Path
-) -> None:
+def test_refreshes_that_went_well_on_a_cluster_end_so(promoted: dict[str, Any], spoilt: Spoilt, tmp_path: Path) -> None:
     """One that promotes is ended by that task, and one that keeps the champion by the task before."""
     versions = {name: promoted["mlflow"][name] for name in ("model_version", "champion_version")}
     task = record_refresh.python_func
-    for out, status in (("promoted", "RUNNING"), ("spoilt", "FINISHED")):
-        done = shop.read(out, "run.json")
+    for out, done, status in (("promoted", promoted, "RUNNING"), ("spoilt", spoilt.run, "FINISHED")):
         with as_on_a_cluster(sqlite_uri(tmp_path), out) as parent:
             task(**artifacts_of(done, task), **sections_of(done, task), **versions)
             assert parent().info.status == status

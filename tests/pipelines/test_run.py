@@ -87,10 +87,25 @@ def test_one_changed_byte_of_the_log_prepares_again_and_an_interrupt_leaves_noth
     assert not (shop.folder / "changed").exists()
 
 
-def test_moved_data_prepares_again_and_nothing_below_it(finished: Shop, tmp_path: Path) -> None:
-    """Artifacts are known by their content, so the same content from another path trains nothing."""
-    shutil.copytree(finished.data, tmp_path / "moved")
-    assert executed(Shop(finished.folder, tmp_path / "moved").run("moved")) == ["evaluate", "prepare_data"]
+def test_the_same_shop_under_other_names_prepares_again_and_nothing_below_it(finished: Shop, tmp_path: Path) -> None:
+    """Artifacts are known by their content, so other paths and columns, and pictures in files of their own, train nothing."""
+    data, pictures = tmp_path / "data", tmp_path / "pictures"
+    for folder in (data, pictures):
+        folder.mkdir()
+    items = pq.read_table(finished.data / "items.parquet").rename_columns({"title": "name"}).to_pylist()
+    for item in items:
+        if item["image"] is not None:
+            (pictures / f"{item['item_id']}.jpg").write_bytes(item["image"])
+            item["image"] = f"{item['item_id']}.jpg"
+    pq.write_table(pa.Table.from_pylist(items), data / "items.parquet")
+    shutil.copy(finished.data / "clicks.parquet", data)
+    judgments = pq.read_table(finished.data / "judgments.parquet").rename_columns({"grade": "label"})
+    pq.write_table(judgments, data / "judgments.parquet")
+    names = ("--map", "title=name", "--map", "judgments.grade=label", "--images", str(pictures))
+    assert executed(Shop(finished.folder, data).run("renamed", *names)) == ["evaluate", "prepare_data"]
+    first, renamed = (finished.read(out, "metrics.json") for out in ("first", "renamed"))
+    assert first["judged"]["num_judgments_used"] > 0
+    assert renamed == first
 
 
 def test_stage_alone_runs_on_an_earlier_runs_artifacts(finished: Shop) -> None:

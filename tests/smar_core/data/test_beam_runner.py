@@ -134,7 +134,7 @@ def test_a_runner_that_nobody_serves_is_told_in_seconds(tmp_path: Path, runner: 
     started = time.monotonic()
     with pytest.raises(UserError, match=f"answers at {address}, which beam.options name by --{option}"):
         run_pipeline(lambda pipeline: pipeline | beam.Create([1]), config, tmp_path / "log")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30  # half of what Beam itself would wait
 
 
 def test_a_listener_that_is_no_job_service_is_told_in_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -375,10 +375,26 @@ def test_judgments_of_other_queries_leave_the_counts_alone(finished_run, tmp_pat
     assert "There is nothing to measure" in (evaluation.path / "page.html").read_text(encoding="utf-8")
 
 
+def ranking_of(*rows: list[int]) -> Ranking:
+    """Return a ranking of 100 places that begins with some rows, for each query."""
+    padded = np.array([row + [NO_ITEM] * (100 - len(row)) for row in rows], dtype=np.int32)
+    return Ranking(padded, np.zeros(padded.shape, dtype=np.float32))
+
+
+def test_an_index_is_compared_with_the_exact_search_of_its_own_embeddings() -> None:
+    """That of S_t finds one of two items, that of S_m both, and neither finds what the other's exact search does."""
+    exact = {"text_only": ranking_of([0, 1]), "multimodal": ranking_of([2, 3]), "model": ranking_of([0, 1])}
+    ann = {"text": ranking_of([0, 4]), "multimodal": ranking_of([3, 2]), "model": ranking_of([0, 4])}
+    qrels = Qrels.build(1, np.array([0, 0]), np.array([0, 1]), np.ones(2))
+    scores = measure_ann(ann, exact, qrels, {"overall": np.ones(1, dtype=bool)}, EvaluateConfig())
+    assert scores["text"]["recall@50"]["value"] == 0.5
+    assert scores["multimodal"]["recall@50"]["value"] == 1.0
+    assert scores["model"]["overall"]["R@50"]["value"] == 0.5
+
+
 def test_the_one_index_of_an_item_gate_is_measured_too() -> None:
     """What an item gate's single index loses was never reported: its name was no system's embeddings."""
-    rows = np.array([[0, 1] + [NO_ITEM] * 98, [1, 0] + [NO_ITEM] * 98], dtype=np.int32)
-    ranking = Ranking(rows, np.zeros((2, 100), dtype=np.float32))
+    ranking = ranking_of([0, 1], [1, 0])
     qrels = Qrels.build(2, np.array([0, 1]), np.array([0, 1]), np.ones(2))
     slices = {"overall": np.ones(2, dtype=bool)}
     scores = measure_ann({"model": ranking, "gated": ranking}, {"model": ranking}, qrels, slices, EvaluateConfig())

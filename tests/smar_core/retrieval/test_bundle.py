@@ -3,6 +3,7 @@ import shutil
 from itertools import pairwise
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -10,11 +11,15 @@ import torch
 from smar_core.artifact import open_artifact
 from smar_core.config import ExportConfig, RuntimeConfig
 from smar_core.errors import UserError
+from smar_core.evaluation.systems import encode_test, rank_ann
 from smar_core.model.encoding import encode_catalogue
 from smar_core.model.modeling import SmarModel
 from smar_core.model.tokens import TextTokenizer
+from smar_core.progress import SILENT
 from smar_core.retrieval.bundle import Bundle
+from smar_core.retrieval.exact import NO_ITEM
 from smar_core.retrieval.export import export_embeddings
+from smar_core.retrieval.index import ItemIndex
 from smar_core.stage import StageContext
 
 QUERIES = ["red shirt", "steel pot", "blanket", "dress", "unheard of words"]
@@ -118,6 +123,22 @@ def test_hits_are_ranked_and_shown(bundle: Bundle) -> None:
 
 def test_exact_agrees_with_the_flat_index(bundle: Bundle) -> None:
     assert bundle.search(QUERIES, 5, exact=True) == bundle.search(QUERIES, 5)
+
+
+def test_an_index_answers_with_what_it_holds_and_its_number_n_is_row_n(finished_run) -> None:
+    """One of three items stands for an approximate index: a search that compared with every item would find the others."""
+    opened = Bundle.open(finished_run.bundle.path)
+    index = faiss.IndexFlatIP(opened.settings["embed_dim"])
+    index.add(opened.embeddings("text")[:3])
+    opened._indexes["text"] = ItemIndex(index, opened.settings["index"])
+    (hits,) = opened.search(["dress"], 10, "text")
+    assert {hit.item_id for hit in hits} == set(opened.item_ids[:3])
+    assert len(opened.search(["dress"], 10, "text", exact=True)[0]) == len(opened.search(["dress"], 10, "multimodal")[0]) == 10
+    where = {"batch_size": 8, "device": torch.device("cpu"), "progress": SILENT}
+    encoded = encode_test(opened, finished_run.pretrained, finished_run.items, ["dress", "steel pot"], **where)
+    found = rank_ann(opened, encoded, 10)
+    assert [set(rows) for rows in found["text"].rows_QK.tolist()] == [{0, 1, 2, NO_ITEM}] * 2
+    assert [set(rows) for rows in found["multimodal"].rows_QK.tolist()] == [set(range(10))] * 2
 
 
 def test_blank_query_has_no_hits(bundle: Bundle) -> None:

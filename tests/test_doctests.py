@@ -6,9 +6,15 @@ import pkgutil
 
 import pytest
 
+import benchmarks
+import components
+import pipelines
 import smar_core
 
-MODULES = sorted(module.name for module in pkgutil.walk_packages(smar_core.__path__, "smar_core."))
+PACKAGES = (benchmarks, components, pipelines, smar_core)
+MODULES = sorted(
+    module.name for package in PACKAGES for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+)
 
 
 @pytest.mark.parametrize("name", MODULES)
