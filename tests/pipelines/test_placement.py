@@ -193,7 +193,7 @@ def test_compiling_for_a_cluster_without_its_library_says_what_to_install(
 ) -> None:
     monkeypatch.delattr(kfp, "kubernetes")
     monkeypatch.setitem(sys.modules, "kfp.kubernetes", None)
-    with pytest.raises(UserError, match=r"pip install 'smar\[cluster\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[cluster\]'"):
         compile_pipeline("training", tmp_path / "training.yaml", ClusterConfig())
     compile_pipeline("training", tmp_path / "training.yaml", cluster=None)
 
