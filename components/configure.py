@@ -8,7 +8,7 @@ from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
-def configure(preset: str, settings: str, variant: str, overrides: str, seed: str, is_trial: str) -> NamedTuple(  # type: ignore[valid-type]
+def configure(preset: str, settings: str, variant: str, overrides: str, seed: str, is_trial: str) -> NamedTuple(  # type: ignore[valid-type]  # kfp reads the outputs' names here
     "Sections",
     [
         ("prepare", str),

@@ -19,7 +19,7 @@ def digest_inputs(
     images_digest: str,
     judgments_digest: str,
     gate_section: str = "",
-) -> NamedTuple(  # type: ignore[valid-type]
+) -> NamedTuple(  # type: ignore[valid-type]  # kfp reads the outputs' names here
     "Digests",
     [
         ("items_digest", str),

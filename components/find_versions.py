@@ -8,7 +8,7 @@ from components.image import IMAGE
 
 
 @dsl.component(base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
-def find_versions(model: str, tracking_section: str) -> NamedTuple(  # type: ignore[valid-type]
+def find_versions(model: str, tracking_section: str) -> NamedTuple(  # type: ignore[valid-type]  # kfp reads the outputs' names here
     "Versions",
     [
         ("model_name", str),

@@ -34,13 +34,13 @@ def member(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_noise_that_members_do_not_share_is_averaged_out() -> None:
     members = [member(seed) for seed in range(3)]
-    value_MQ, together_Q = measure_members(members, OneItemEach())  # type: ignore[arg-type]
+    value_MQ, together_Q = measure_members(members, OneItemEach())  # type: ignore[arg-type]  # has all that is read
     assert value_MQ.shape == (3, N)
     assert together_Q.mean() > value_MQ.mean() + 0.05
 
 
 def test_a_member_beside_itself_is_itself() -> None:
-    value_MQ, together_Q = measure_members([member(0)] * 2, OneItemEach())  # type: ignore[arg-type]
+    value_MQ, together_Q = measure_members([member(0)] * 2, OneItemEach())  # type: ignore[arg-type]  # has all that is read
     assert np.array_equal(value_MQ[0], together_Q)
 
 
